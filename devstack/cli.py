@@ -1,0 +1,173 @@
+"""The `transfers dev` commands: the stack up, down and away, tickets to try things out, and a receiver of webhooks."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import asyncpg
+import httpx
+import typer
+
+from devstack.environment import DEMO_SENDER
+from devstack.errors import StackError
+from devstack.receiver import run_receiver
+from devstack.seed import Minted, mint, open_pool, open_rpc
+from devstack.stack import Stack
+from devstack.state import DEFAULT_FOLDER, Deployment
+
+MAX_USER_ID_BYTES = 64
+MAX_MINT = 1_000_000
+# Another mint holds the lock for milliseconds.
+_LOCK_PATIENCE_S = 10.0
+
+app = typer.Typer(no_args_is_help=True, help="The embedded stack for development: make up, make down, make clean.")
+
+
+@app.command()
+def up() -> None:
+    """Start what isn't running (Postgres, Temporal, anvil, one worker) and write .devstack/env."""
+    with one_line_errors():
+        stack = _stack()
+        with stack.guarded():
+            state = stack.up()
+        _say(
+            f"the stack is up: Web UI {state.temporal_ui_url}, settings in {stack.layout.env_file}\n"
+            f"give the demo sender tickets with: transfers dev mint --user {DEMO_SENDER} --count 1000"
+        )
+
+
+@app.command()
+def down() -> None:
+    """Stop the stack and keep its data."""
+    with one_line_errors():
+        stack = _stack()
+        with stack.guarded():
+            _say("the stack is down" if stack.down() else "nothing was running")
+
+
+@app.command()
+def clean() -> None:
+    """Stop the stack and delete its data."""
+    with one_line_errors():
+        clean_all()
+        _say("the stack and its data are gone")
+
+
+@app.command("mint")
+def mint_command(
+    user: Annotated[str, typer.Option(help="The user who gets the tickets (and a wallet, if there is none).")],
+    count: Annotated[int, typer.Option(min=0, max=MAX_MINT, help="How many; 0 makes the wallet alone.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Give a user fresh tickets on the dev chain."""
+    with one_line_errors():
+        if not 0 < len(user.encode()) <= MAX_USER_ID_BYTES or "\0" in user or user.startswith("0x"):
+            raise StackError(f"--user must be 1 to {MAX_USER_ID_BYTES} bytes and not start with 0x")
+        minted = asyncio.run(_mint(user, count))
+    print(minted_json(minted) if as_json else minted_text(minted))
+
+
+@app.command()
+def receiver(
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Loopback port to listen on; 0 takes a free one.")],
+    secret: Annotated[
+        list[str] | None,
+        typer.Option(help="whsec_... of a subscription; may be repeated.", envvar="RECEIVER_SECRET"),
+    ] = None,
+    quiet: Annotated[bool, typer.Option(help="No line per second.")] = False,
+) -> None:
+    """Collect webhooks and check their signatures; GET /received tells what came."""
+    with one_line_errors():
+        run_receiver(port, tuple(secret or ()), quiet)
+
+
+def clean_all() -> None:
+    """Removes the stack's folder; the demo's stack lies inside and goes first.
+
+    Raises:
+        StackError: a demo or another command is at work on one of them.
+    """
+    demo, stack = Stack(DEFAULT_FOLDER / "demo", os.environ, _say), _stack()
+    with demo.guarded(), stack.guarded():
+        demo.clean()
+        stack.clean()
+
+
+def minted_json(minted: Minted) -> str:
+    """What `mint --json` prints."""
+    last = minted.first_ticket_id + minted.ticket_count - 1
+    tickets = {"firstTicketId": str(minted.first_ticket_id), "lastTicketId": str(last)} if minted.ticket_count else {}
+    return json.dumps({"userId": minted.user_id, "wallet": minted.wallet, "count": minted.ticket_count, **tickets})
+
+
+def minted_text(minted: Minted) -> str:
+    """What `mint` prints for people."""
+    if not minted.ticket_count:
+        return f"{minted.user_id} has the wallet {minted.wallet}"
+    last = minted.first_ticket_id + minted.ticket_count - 1
+    return f"{minted.user_id} ({minted.wallet}) has got the tickets {minted.first_ticket_id} to {last}"
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Turns an expected failure into one line and exit code 1, Ctrl-C or SIGTERM into exit code 130."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, as_interrupt)
+    try:
+        yield
+    except StackError as error:
+        _say(f"error: {error}")
+        raise SystemExit(1) from error
+    except (OSError, asyncpg.PostgresError, httpx.HTTPError) as error:
+        _say(f"error: {type(error).__name__}: {error}")
+        raise SystemExit(1) from error
+    except KeyboardInterrupt as error:
+        _say("interrupted; what this command had started is stopped")
+        raise SystemExit(130) from error
+
+
+async def _mint(user: str, count: int) -> Minted:
+    deployment, first_id = _reserve(count)
+    state = _stack().state
+    async with open_pool(state) as pool, open_rpc(state) as rpc:
+        minted = await mint(pool, rpc, deployment, user_id=user, first_id=first_id, count=count)
+    if minted.block is not None:
+        known = {"block_number": minted.block.number, "block_hash": minted.block.block_hash}
+        _change_deployment(lambda now: now.model_copy(update=known))
+    return minted
+
+
+def _reserve(count: int) -> tuple[Deployment, int]:
+    """Takes ticket numbers for good before they're minted: a mint that breaks off leaves a gap, never a clash."""
+    after = _change_deployment(lambda now: now.model_copy(update={"next_ticket_id": now.next_ticket_id + count}))
+    return after, after.next_ticket_id - count
+
+
+def _change_deployment(change: Callable[[Deployment], Deployment]) -> Deployment:
+    stack = _stack()
+    with stack.guarded(patience_s=_LOCK_PATIENCE_S):
+        changed = change(stack.deployment)
+        stack.layout.save(stack.state.model_copy(update={"deployment": changed}))
+    return changed
+
+
+def _stack() -> Stack:
+    return Stack(Path(DEFAULT_FOLDER), os.environ, _say)
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def as_interrupt(_signal: int, _frame: FrameType | None) -> None:
+    """Signal handler: ends the command as Ctrl-C does."""
+    raise KeyboardInterrupt

@@ -1,0 +1,124 @@
+"""Binding: transfers get a nonce of a lane, for ever. The commit of this transaction is the cut of pause and cancel."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+from uuid import UUID
+
+from ledger.creation import StoppedError
+from ledger.events import emit_transfer_events
+from ledger.pool import Connection, Pool, transaction
+from ledger.queries import load
+from workflows.interface.batch import Slice
+from workflows.interface.chain import BoundTransaction, ChainTransfer, Lane, PlannedTransaction
+from workflows.interface.codes import EventType, Settlement
+
+_SQL, _TRANSFERS = load("chain"), load("transfers")
+
+
+class Bound(NamedTuple):
+    """What a bind committed."""
+
+    transactions: tuple[BoundTransaction, ...]
+    subscription_ids: frozenset[UUID] = frozenset()
+    stopped: bool = False
+    """The batch is paused or cancelled: nothing was bound."""
+    overtaken: bool = False
+    """Another copy bound some of these transfers first: read again and plan anew."""
+
+
+class _OvertakenError(Exception):
+    """Another copy was quicker; the transaction is rolled back."""
+
+
+class LaneRoom(NamedTuple):
+    """A lane with room for chain transactions."""
+
+    lane: Lane
+    room: int
+
+
+class Binding:
+    """Hands out nonces on one chain."""
+
+    def __init__(self, pool: Pool, chain_id: int) -> None:
+        self._pool = pool
+        self._chain_id = chain_id
+
+    async def ready(self, work: Slice) -> tuple[Settlement, list[ChainTransfer]]:
+        """The range's accepted transfers that are due, in item order."""
+        rows = await self._pool.fetch(
+            _SQL["transfers_to_bind"], work.batch_id, work.range.first, work.range.last, work.retries_only
+        )
+        settlement = Settlement(rows[0]["settlement"]) if rows else Settlement.BATCHED
+        return settlement, [
+            ChainTransfer(tid, no, token, holder, to, int(ticket), limit)
+            for tid, no, token, holder, to, ticket, limit, _ in rows
+        ]
+
+    async def rooms(self) -> list[LaneRoom]:
+        """Lanes with room, the emptiest first."""
+        rows = await self._pool.fetch(_SQL["lane_rooms"], self._chain_id)
+        return [LaneRoom(Lane(self._chain_id, row["signer"]), row["room"]) for row in rows]
+
+    async def bind(self, batch_id: UUID, lane: Lane, planned: Sequence[PlannedTransaction]) -> Bound:
+        """Binds as many of the planned chain transactions as the lane has room for, in order."""
+        try:
+            async with transaction(self._pool) as connection:
+                return await self._bind(connection, batch_id, lane, planned)
+        except StoppedError:
+            return Bound((), stopped=True)
+        except _OvertakenError:
+            return Bound((), overtaken=True)
+
+    async def _bind(
+        self, connection: Connection, batch_id: UUID, lane: Lane, planned: Sequence[PlannedTransaction]
+    ) -> Bound:
+        transfers = [transfer for plan in planned for transfer in plan.transfers]
+        await self._submit(connection, transfers)
+        await self._lock_lane(connection, lane, len(planned))
+        bound = await self._insert(connection, lane, planned)
+        await self._hold_running(connection, batch_id)
+        ids = [transfer.transfer_id for transfer in transfers]
+        woken = await emit_transfer_events(connection, ids, EventType.TRANSFER_SUBMITTED)
+        return Bound(bound, woken)
+
+    async def _submit(self, connection: Connection, transfers: Sequence[ChainTransfer]) -> None:
+        ids, numbers = [t.transfer_id for t in transfers], [t.binding_no for t in transfers]
+        status = await connection.execute(_SQL["submit_transfers"], ids, numbers)
+        if status != f"UPDATE {len(transfers)}":
+            raise _OvertakenError
+
+    async def _lock_lane(self, connection: Connection, lane: Lane, needed: int) -> None:
+        """Holds the lane; its room may have gone since it was read."""
+        row = await connection.fetchrow(_SQL["lock_lane"], *lane)
+        taken = await connection.fetchval(_SQL["open_count"], *lane)
+        if row is None or row["halted_reason"] is not None or taken + needed > row["max_in_flight"]:
+            raise _OvertakenError
+
+    async def _insert(
+        self, connection: Connection, lane: Lane, planned: Sequence[PlannedTransaction]
+    ) -> tuple[BoundTransaction, ...]:
+        first = await connection.fetchval(_SQL["take_nonces"], *lane, len(planned))
+        rows = await connection.fetch(
+            _SQL["insert_transactions"],
+            *lane,
+            first,
+            [plan.settlement.value for plan in planned],
+            [plan.gas_limit for plan in planned],
+            [plan.key for plan in planned],
+        )
+        ids = {row["nonce"]: row["transaction_id"] for row in rows}
+        bound = tuple(
+            BoundTransaction(ids[nonce], lane, nonce, plan.settlement, plan.gas_limit, plan.key, plan.transfers)
+            for nonce, plan in enumerate(planned, start=first)
+        )
+        lines = [(b.transaction_id, i, t.transfer_id, t.binding_no) for b in bound for i, t in enumerate(b.transfers)]
+        await connection.execute(_SQL["insert_bindings"], *(list(column) for column in zip(*lines, strict=True)))
+        return bound
+
+    async def _hold_running(self, connection: Connection, batch_id: UUID) -> None:
+        row = await connection.fetchrow(_TRANSFERS["hold_control"], batch_id)
+        if row is None or row["paused"] or row["cancelled"]:
+            raise StoppedError(f"batch {batch_id} is paused or cancelled")

@@ -1,0 +1,40 @@
+"""What makes two batch requests the same: recipients in canonical form and Keccak-256 for their checksums.
+
+Needs no database driver, so that a client that speaks only to Temporal can use it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from Crypto.Hash import keccak
+
+from workflows.interface.addresses import canonical_recipient
+from workflows.interface.codes import Settlement
+from workflows.interface.requests import RequestFingerprint
+
+
+class StagedItem(NamedTuple):
+    """One line of a batch: a canonical ticket id, and the recipient as given, without surrounding blanks."""
+
+    ticket_id: str
+    to: str
+
+
+def keccak256(data: bytes) -> bytes:
+    """Keccak-256 as Ethereum uses it (the original padding, not SHA-3's)."""
+    return keccak.new(data=data, digest_bits=256).digest()
+
+
+def request_sha256(from_user_id: str, items: Iterable[StagedItem], settlement: Settlement) -> bytes:
+    """The 32 bytes that stand for a whole request held in memory."""
+    fingerprint = RequestFingerprint(from_user_id)
+    for item in items:
+        add_item(fingerprint, item)
+    return fingerprint.digest(settlement)
+
+
+def add_item(fingerprint: RequestFingerprint, item: StagedItem) -> None:
+    """Feeds the next item, its recipient canonical."""
+    fingerprint.add(item.ticket_id, canonical_recipient(item.to, keccak256))

@@ -1,0 +1,48 @@
+"""Brings the schema up to date: numbered SQL files, each applied once, in order, under one lock."""
+
+from __future__ import annotations
+
+import hashlib
+from importlib.resources import files
+
+from ledger.pool import Connection, Pool, transaction
+
+_LOCK_KEY = 7_304_911
+"""Any constant: two processes that migrate at once take turns."""
+
+
+class ChangedMigrationError(RuntimeError):
+    """A migration that was applied has another text now; add a new file instead of changing an old one."""
+
+
+async def migrate(pool: Pool) -> list[str]:
+    """Applies what is missing and returns the names of the files applied.
+
+    Raises:
+        ChangedMigrationError: an applied file was changed afterwards.
+    """
+    async with transaction(pool) as connection:
+        await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK_KEY)
+        await connection.execute(
+            "CREATE TABLE IF NOT EXISTS schema_migrations"
+            " (name text PRIMARY KEY, sha256 text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())"
+        )
+        rows = await connection.fetch("SELECT name, sha256 FROM schema_migrations")
+        done: dict[str, str] = {row["name"]: row["sha256"] for row in rows}
+        return [name for name, text in _migrations() if await _apply(connection, name, text, done)]
+
+
+def _migrations() -> list[tuple[str, str]]:
+    folder = files("ledger") / "migrations"
+    return sorted((path.name, path.read_text()) for path in folder.iterdir() if path.name.endswith(".sql"))
+
+
+async def _apply(connection: Connection, name: str, text: str, done: dict[str, str]) -> bool:
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    if name in done:
+        if done[name] != digest:
+            raise ChangedMigrationError(f"{name} was changed after it had been applied")
+        return False
+    await connection.execute(text)
+    await connection.execute("INSERT INTO schema_migrations (name, sha256) VALUES ($1, $2)", name, digest)
+    return True

@@ -1,0 +1,1 @@
+"""For services and operators: the typed client, staging of big batches, and the command line."""

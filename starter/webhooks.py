@@ -1,0 +1,225 @@
+"""`transfers webhooks create|list|disable`: who gets events, which, and how often a failed delivery is tried again."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import secrets
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Annotated, Any, TypeVar
+from uuid import UUID
+
+import asyncpg
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from ledger.pool import create_pool
+from ledger.webhooks import NewSubscription, Subscription, WebhookLedger
+from workflows.interface.codes import EventType
+from workflows.interface.deliveries import RetryPolicy
+from workflows.interface.message import Message
+from workflows.interface.requests import MAX_USER_ID_BYTES
+from workflows.interface.targets import checked_target
+
+SECRET_BYTES = 32
+"""Standard Webhooks asks for 24 to 64 random bytes."""
+EXIT_FAILED, EXIT_USAGE = 1, 2
+ALL_EVENTS = "*"
+EVENT_FAMILIES = tuple(sorted({f"{kind.partition('.')[0]}.*" for kind in EventType}))
+_DEFAULT = RetryPolicy()
+
+app = typer.Typer(no_args_is_help=True, help="Webhook subscriptions: create, list, disable.")
+T = TypeVar("T")
+
+DatabaseUrl = Annotated[str, typer.Option(envvar="DATABASE_URL", help="Postgres.", show_envvar=True)]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+class WebhooksError(Exception):
+    """What the command says on one line before it ends."""
+
+
+class RetryView(Message):
+    """The retry policy as it's printed; times in seconds."""
+
+    max_attempts: int
+    first_delay_s: float
+    delay_coefficient: float
+    max_delay_s: float
+
+
+class SubscriptionView(Message):
+    """A subscription as it's printed."""
+
+    subscription_id: UUID
+    url: str
+    user_id: str | None
+    event_types: tuple[str, ...]
+    retry: RetryView
+    created_at: datetime
+    failing_since: datetime | None
+    disabled_at: datetime | None
+    disabled_reason: str | None
+    pending: int
+    """Deliveries still to be made."""
+
+
+class CreatedView(SubscriptionView):
+    """A new subscription with its secret, which is shown this once."""
+
+    secret: str
+
+
+@app.command()
+def create(
+    *,
+    url: Annotated[str, typer.Option(help="http(s) address that takes the POSTs.")],
+    database_url: DatabaseUrl,
+    user: Annotated[str | None, typer.Option(help="Only events of this sender's tickets.")] = None,
+    event_type: Annotated[
+        list[str] | None, typer.Option(help="e.g. transfer.completed, a family like batch.*, or *; may be repeated.")
+    ] = None,
+    max_attempts: Annotated[int, typer.Option(min=1, max=100)] = _DEFAULT.max_attempts,
+    first_delay_s: Annotated[float, typer.Option(min=0.01, max=86_400)] = _DEFAULT.first_delay_s,
+    delay_coefficient: Annotated[float, typer.Option(min=1, max=100)] = _DEFAULT.delay_coefficient,
+    max_delay_s: Annotated[float, typer.Option(min=0.01, max=2_592_000)] = _DEFAULT.max_delay_s,
+    as_json: AsJson = False,
+) -> None:
+    """Subscribe an address to events; prints the signing secret, which is never shown again."""
+    secret = secrets.token_bytes(SECRET_BYTES)
+    retry = RetryPolicy(max_attempts, first_delay_s, delay_coefficient, max_delay_s)
+
+    async def ask(ledger: WebhookLedger) -> Subscription:
+        return await ledger.create_subscription(_new_subscription(url, secret, user, event_type or (), retry))
+
+    view = CreatedView(**_fields(_run(database_url, ask)), secret=secret_text(secret))
+    print(view.model_dump_json() if as_json else f"{_line(view)}\nsecret (shown this once): {view.secret}")
+
+
+@app.command("list")
+def list_subscriptions(
+    database_url: DatabaseUrl,
+    with_disabled: Annotated[bool, typer.Option("--all", help="Disabled ones too.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """List subscriptions, oldest first, with the number of deliveries still to be made."""
+
+    async def ask(ledger: WebhookLedger) -> list[Subscription]:
+        return await ledger.list_subscriptions(with_disabled=with_disabled)
+
+    views = [SubscriptionView(**_fields(one)) for one in _run(database_url, ask)]
+    if as_json:
+        print("[" + ",".join(view.model_dump_json() for view in views) + "]")
+    else:
+        Console().print(_table(views))
+
+
+@app.command()
+def disable(
+    subscription_id: Annotated[UUID, typer.Argument(help="As `list` shows it.")],
+    database_url: DatabaseUrl,
+    reason: Annotated[str, typer.Option(help="Kept with the subscription.")] = "disabled by an operator",
+    as_json: AsJson = False,
+) -> None:
+    """Send a subscription nothing any more; what is pending is kept."""
+
+    async def ask(ledger: WebhookLedger) -> Subscription:
+        await ledger.disable_subscription(subscription_id, _plain(reason))
+        for one in await ledger.list_subscriptions(with_disabled=True):
+            if one.subscription_id == subscription_id:
+                return one
+        raise WebhooksError(f"there is no subscription {subscription_id}")
+
+    view = SubscriptionView(**_fields(_run(database_url, ask)))
+    print(view.model_dump_json() if as_json else _line(view))
+
+
+def secret_text(secret: bytes) -> str:
+    """The secret as its owner gets it: `whsec_` and base64 (Standard Webhooks)."""
+    return "whsec_" + base64.b64encode(secret).decode()
+
+
+def checked_event_types(names: Sequence[str]) -> tuple[str, ...]:
+    """The names, each once; all events if there are none.
+
+    Raises:
+        ValueError: a name is neither an event type nor a family.
+    """
+    known = {ALL_EVENTS, *EVENT_FAMILIES, *EventType}
+    for name in names:
+        if name not in known:
+            raise ValueError(f"unknown event type {name!r}; known are {', '.join(sorted(known))}")
+    return tuple(dict.fromkeys(names)) or (ALL_EVENTS,)
+
+
+def _new_subscription(
+    url: str, secret: bytes, user: str | None, event_types: Sequence[str], retry: RetryPolicy
+) -> NewSubscription:
+    if user is not None and not 0 < len(_plain(user).encode()) <= MAX_USER_ID_BYTES:
+        raise WebhooksError(f"--user must be 1 to {MAX_USER_ID_BYTES} bytes")
+    if retry.max_delay_s < retry.first_delay_s:
+        raise WebhooksError("--max-delay-s must be at least --first-delay-s")
+    try:
+        return NewSubscription(checked_target(url), secret, user, checked_event_types(event_types), retry)
+    except ValueError as error:
+        raise WebhooksError(str(error)) from error
+
+
+def _plain(text: str) -> str:
+    if "\0" in text or not text.isprintable():
+        raise WebhooksError("control characters aren't allowed")
+    return text
+
+
+def _run(database_url: str, ask: Callable[[WebhookLedger], Coroutine[Any, Any, T]]) -> T:
+    async def run() -> T:
+        async with _ledger(database_url) as ledger:
+            return await ask(ledger)
+
+    try:
+        return asyncio.run(run())
+    except WebhooksError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise typer.Exit(EXIT_USAGE) from error
+    except asyncpg.UndefinedTableError as error:
+        print("error: the database has no tables yet: start the stack or a worker first", file=sys.stderr)
+        raise typer.Exit(EXIT_FAILED) from error
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
+        print(f"error: Postgres at DATABASE_URL doesn't do it: {error}", file=sys.stderr)
+        raise typer.Exit(EXIT_FAILED) from error
+
+
+@asynccontextmanager
+async def _ledger(database_url: str) -> AsyncIterator[WebhookLedger]:
+    pool = await create_pool(database_url, most_connections=1, name="transfers webhooks")
+    try:
+        yield WebhookLedger(pool)
+    finally:
+        await pool.close()
+
+
+def _fields(subscription: Subscription) -> dict[str, Any]:
+    return {**subscription._asdict(), "retry": RetryView(**subscription.retry._asdict())}
+
+
+def _line(view: SubscriptionView) -> str:
+    state = f"disabled: {view.disabled_reason}" if view.disabled_at else "active"
+    whose = f" of {view.user_id}" if view.user_id else ""
+    return f"{view.subscription_id} {view.url} gets {', '.join(view.event_types)}{whose} ({state})"
+
+
+def _table(views: Sequence[SubscriptionView]) -> Table:
+    table = Table("subscription", "url", "events", "user", "pending", "state")
+    table.columns[0].no_wrap = True
+    table.columns[1].overflow = "fold"
+    for view in views:
+        state = view.disabled_reason or (
+            f"failing since {view.failing_since:%F %T}" if view.failing_since else "active"
+        )
+        user = view.user_id or "everybody"
+        table.add_row(str(view.subscription_id), view.url, ", ".join(view.event_types), user, str(view.pending), state)
+    return table

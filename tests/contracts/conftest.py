@@ -1,0 +1,16 @@
+"""Fixtures of the contracts' tests."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest_asyncio
+
+from tests.real_chain import RealChain, running_chain
+
+
+@pytest_asyncio.fixture(scope="session")
+async def real_chain() -> AsyncIterator[RealChain]:
+    """A real node with the contracts, shared by the session."""
+    async with running_chain() as chain:
+        yield chain

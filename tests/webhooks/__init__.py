@@ -1,0 +1,1 @@
+"""Tests of webhooks: signing, sending, draining, the ledger's part, the workflows and the commands."""

@@ -1,0 +1,1 @@
+"""Webhooks over HTTP: signing, the target guard's place, and the sender."""

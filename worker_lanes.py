@@ -1,0 +1,43 @@
+"""Gets the lanes ready as a worker starts: registered, in agreement with the chain, and kept where nonces are open."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from activities.lane_waking import LaneWaker
+from chain.heads import check_lane, check_operators, first_nonce, read_accounts, read_chain_id
+from chain.rpc import JsonRpc
+from ledger.lanes import LaneHead, Lanes
+from worker_settings import SettingsError, WorkerSettings
+from workflows.interface.chain import Lane
+
+
+async def ready_lanes(
+    rpc: JsonRpc, lanes: Lanes, signers: Sequence[bytes], settings: WorkerSettings, waker: LaneWaker
+) -> None:
+    """Registers new lanes, compares known ones with the chain, and wakes the keepers of those with open nonces.
+
+    Raises:
+        SettingsError: the database belongs to another chain.
+        ChainBehindLedgerError, ForeignNonceError, NotOperatorError: see chain.heads.
+    """
+    chain_id = await read_chain_id(rpc)
+    others = set(await lanes.chain_ids()) - {chain_id}
+    if others:
+        raise SettingsError(f"CHAIN_RPC_URL is chain {chain_id}, but the database's lanes are on {sorted(others)}")
+    router, tickets = (bytes.fromhex(address[2:]) for address in (settings.router_address, settings.tickets_address))
+    await check_operators(rpc, router, tickets, signers)
+    heads = {head.lane.signer: head for head in await lanes.heads(chain_id)}
+    for signer, account in zip(signers, await read_accounts(rpc, signers), strict=True):
+        lane, head = Lane(chain_id, signer), heads.get(signer)
+        if head is not None:
+            check_lane(lane, account, head.settled_below, head.next_nonce)
+        next_nonce = first_nonce(lane, account) if head is None else head.next_nonce
+        await lanes.add(lane, next_nonce, settings.lane_max_in_flight)
+    for head in _open(await lanes.heads(chain_id)):
+        await waker.wake(head.lane)
+
+
+def _open(heads: Sequence[LaneHead]) -> list[LaneHead]:
+    """An allocated nonce is always sent and settled, also when its batch is gone: somebody has to look after it."""
+    return [head for head in heads if head.open]

@@ -1,0 +1,373 @@
+"""`BatchTransfer`: keeps a window of slices in flight, obeys pause and cancel, and ends with the stored result."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from datetime import timedelta
+from typing import Any
+
+from temporalio import workflow
+from temporalio.common import RawValue, SearchAttributeKey
+from temporalio.exceptions import ActivityError
+
+from workflows.batch_details import details_of
+from workflows.decoding import NO_INPUT, decoded, invalid_input
+from workflows.deliveries import DeliveryStarter
+from workflows.interface.batch import (
+    Alert,
+    BatchCounts,
+    BatchCursor,
+    BatchInput,
+    BatchPlan,
+    BatchProgress,
+    BatchResult,
+    BlockchainActivities,
+    ControlInput,
+    DueAgain,
+    ItemFault,
+    Slice,
+    StepResult,
+    TransferActivities,
+)
+from workflows.interface.codes import AlertKind, BatchStatus
+from workflows.interface.names import MemoKey, Query, SearchAttribute, Signal, WorkflowType, batch_workflow_id
+from workflows.interface.slices import ItemRange, merged
+from workflows.policies import CHAIN_STEP, SLICE_STEP, TASK_TIMEOUT, WHOLE_BATCH_STEP
+from workflows.slice_steps import call, run_slice
+
+SAME_DEFECTS = 3
+"""So many slices in a row with the same defect are no poison values: the batch pauses."""
+LOOK_AGAIN = timedelta(seconds=5)
+
+_STATUS = SearchAttributeKey.for_keyword(SearchAttribute.BATCH_STATUS)
+_FROM_USER_ID = SearchAttributeKey.for_keyword(SearchAttribute.FROM_USER_ID)
+_ITEM_COUNT = SearchAttributeKey.for_int(SearchAttribute.ITEM_COUNT)
+_FAILED_COUNT = SearchAttributeKey.for_int(SearchAttribute.FAILED_COUNT)
+
+
+@workflow.defn(name=WorkflowType.BATCH_TRANSFER)
+class BatchTransfer:
+    """One batch of transfers. Rows travel through Postgres; here is only which range is where."""
+
+    plan: BatchPlan
+    """Known once the batch is open; no slice runs before."""
+
+    def __init__(self) -> None:
+        self.paused = False
+        self.cancel_wanted = False
+        self._pause_wanted = False
+        self._cancel_reason: str | None = None
+        self._cut_made = False
+        self._status = BatchStatus.QUEUED
+        self._counts = BatchCounts()
+        self._next_item = 1
+        self._due: list[DueAgain] = []
+        self._ready: list[ItemRange] = []
+        self._active: set[asyncio.Task[None]] = set()
+        self._slices_opened = 0
+        self._defect: str | None = None
+        self._defects_in_a_row = 0
+        self._failure: ActivityError | None = None
+        self._leaving = False
+        self._deliveries = DeliveryStarter()
+
+    @workflow.run
+    async def run(self, request: RawValue = NO_INPUT) -> BatchResult:
+        """Input: `BatchInput` as JSON. Result: how the batch stands as this run ends.
+
+        Raises (as the workflow's failure): INVALID_INPUT, BATCH_CONTENT_DIFFERS.
+        """
+        wanted = _checked(decoded(request, BatchInput))
+        driver = asyncio.create_task(self._drive(wanted))
+        outcome: BatchResult | BatchCursor | None = None
+        while outcome is None:
+            try:
+                outcome = await asyncio.shield(driver)
+            except asyncio.CancelledError:
+                # Cancelling the workflow (the Web UI's button) means cancel-batch: what is bound is still settled.
+                self.cancel_wanted = True
+        await self._deliveries.started()
+        await workflow.wait_condition(workflow.all_handlers_finished)
+        if isinstance(outcome, BatchCursor):
+            workflow.continue_as_new(BatchInput(batch_id=wanted.batch_id, resume=outcome), task_timeout=TASK_TIMEOUT)
+        return outcome
+
+    @workflow.signal(name=Signal.CANCEL_BATCH)
+    def cancel_batch(self, argument: Any = None) -> None:
+        """Stops new bindings for good. Optional argument: `{"reason": "…"}`."""
+        reason = argument.get("reason") if isinstance(argument, dict) else None
+        self._cancel_reason = self._cancel_reason or (reason if isinstance(reason, str) else None)
+        self.cancel_wanted = True
+
+    @workflow.signal(name=Signal.PAUSE_BATCH)
+    def pause_batch(self) -> None:
+        """Stops new bindings until resumed; what is bound is confirmed."""
+        self._pause_wanted = True
+
+    @workflow.signal(name=Signal.RESUME_BATCH)
+    def resume_batch(self) -> None:
+        """Goes on after a pause, of a person's or of repeated defects."""
+        self._pause_wanted = False
+        self._defects_in_a_row = 0
+
+    @workflow.query(name=Query.PROGRESS)
+    def progress(self) -> BatchProgress:
+        """Where the items stand."""
+        batch_id = workflow.info().workflow_id.partition("/")[2]
+        return BatchProgress.model_validate(
+            {"batch_id": batch_id, "status": self._status, **self._counts.model_dump(by_alias=False)}
+        )
+
+    # What a slice asks of its batch ---------------------------------------------------------------------------------
+
+    def note(self, result: StepResult) -> None:
+        """Takes counts and subscriptions from a step's result. Results may come out of order: the furthest is kept."""
+        if _progress_of(result.counts) >= _progress_of(self._counts):
+            self._counts = result.counts
+        self._deliveries.want(result.subscription_ids)
+        self._show()
+
+    def ask_again(self, due: DueAgain) -> None:
+        """Notes items that wait for another try; their slice leaves the window."""
+        self._due.append(due)
+
+    async def defect_seen(self, signature: str | None) -> None:
+        """Counts a whole slice's defect (None: a part's); returns when narrowing may go on, not while paused."""
+        if signature is not None:
+            self._defects_in_a_row = self._defects_in_a_row + 1 if signature == self._defect else 1
+            self._defect = signature
+            if self._defects_in_a_row == SAME_DEFECTS:
+                await self._pause_with_alert(f"{SAME_DEFECTS} slices in a row met the same defect: {signature}")
+        await workflow.wait_condition(self._goes_on)
+
+    async def stuck(self, fault: ItemFault) -> None:
+        """A defect keeps a bound item from being settled: pauses the batch with an alert until it's resumed."""
+        await self._pause_with_alert(f"item {fault.item_no} is bound but can't be settled: {fault.message}")
+        await workflow.wait_condition(lambda: not self._pause_wanted)
+
+    # The course of a run --------------------------------------------------------------------------------------------
+
+    async def _drive(self, request: BatchInput) -> BatchResult | BatchCursor:
+        await self._begin(request)
+        if self.plan.status.ended:
+            return await self._close()
+        controls = asyncio.create_task(self._guarded(self._obey()))
+        while True:
+            await self._run_slices()
+            if self._more_to_do() and not self.cancel_wanted:
+                break
+            if self.cancel_wanted:
+                await self._finish_cancel()
+            if not self._counts.queued and not self._counts.processing:
+                break
+            # A run that was cut off before this one may have left items in the middle: all are looked at again.
+            workflow.logger.warning("items are open although every slice has ended; looking at all of them again")
+            await workflow.sleep(LOOK_AGAIN, summary="items are open although every slice has ended")
+            self._next_item = 1
+        self._leaving = True
+        await controls
+        self._raise_failure()
+        return self._cursor() if self._more_to_do() and not self.cancel_wanted else await self._close()
+
+    async def _begin(self, request: BatchInput) -> None:
+        """Takes up the cursor of the run before, or opens the batch."""
+        cursor = request.resume
+        if cursor is not None:
+            self.plan, self._counts, self._next_item = cursor.plan, cursor.counts, cursor.next_item
+            self._due, self._cancel_reason = list(cursor.due_again), cursor.cancel_reason
+            self.paused, self._pause_wanted = cursor.paused, cursor.paused or self._pause_wanted
+            self.cancel_wanted = self.cancel_wanted or cursor.cancelled
+            self._set_status(self._running_status())
+            return
+        self.plan = await workflow.execute_activity_method(
+            TransferActivities.open_batch, request, **WHOLE_BATCH_STEP, summary="open the batch"
+        )
+        await self._introduce()
+        if self.plan.reopening and not self.plan.status.ended:
+            method, summary = TransferActivities.reopen_failed_items, "reopen what failed"
+            reopened = await call(self.plan, method, self.plan, WHOLE_BATCH_STEP, summary)
+            self._counts, self._due = reopened.counts, list(reopened.due_again)
+            self._next_item = self.plan.item_count + 1
+
+    async def _introduce(self) -> None:
+        """Makes an opened batch known: to its queries, to the Web UI, and to the drains of its webhooks."""
+        plan = self.plan
+        self._counts = plan.counts
+        self.paused, self._pause_wanted = plan.paused, plan.paused or self._pause_wanted
+        self.cancel_wanted = self.cancel_wanted or plan.cancelled
+        workflow.upsert_memo({MemoKey.REQUEST_SHA256: plan.request_sha256})
+        workflow.upsert_search_attributes(
+            [_FROM_USER_ID.value_set(plan.from_user_id), _ITEM_COUNT.value_set(plan.item_count)]
+        )
+        self._set_status(plan.status)
+        if not plan.status.ended:
+            self._deliveries.want(plan.subscription_ids)
+            await self._deliveries.started()
+
+    async def _run_slices(self) -> None:
+        """Keeps the window filled until nothing is left, the history is long, or the batch is cancelled."""
+        while not self.cancel_wanted and self._failure is None and not self._history_is_long():
+            work = self._next_work() if self._has_room() else None
+            if work is not None:
+                self._slices_opened += 1
+                self._active.add(asyncio.create_task(self._guarded(self._run_one(work))))
+            elif self._active or self._more_to_do():
+                await self._wait_for_change()
+            else:
+                break
+        await workflow.wait_condition(lambda: not self._active or self._failure is not None)
+        self._raise_failure()
+
+    async def _run_one(self, work: Slice) -> None:
+        task = asyncio.current_task()
+        try:
+            await run_slice(self, work)
+        finally:
+            self._active = {other for other in self._active if other is not task}
+        self._defects_in_a_row = 0
+
+    def _next_work(self) -> Slice | None:
+        """What is due again goes first: its items have waited longest."""
+        now = workflow.now()
+        due = [again for again in self._due if again.due_at <= now]
+        self._due = [again for again in self._due if again.due_at > now]
+        self._ready += merged(((again.range, again.count) for again in due), self.plan.slice_size)
+        if self._ready:
+            return Slice(batch_id=self.plan.batch_id, range=self._ready.pop(0), retries_only=True)
+        if self._next_item > self.plan.item_count:
+            return None
+        last = min(self._next_item + self.plan.slice_size - 1, self.plan.item_count)
+        work = Slice(batch_id=self.plan.batch_id, range=ItemRange(first=self._next_item, last=last))
+        self._next_item = last + 1
+        return work
+
+    async def _wait_for_change(self) -> None:
+        """Until a slice ends, a signal comes, or the next items are due."""
+        seen = self._pulse()
+        due_in = min((again.due_at for again in self._due), default=None) if self._has_room() else None
+        timeout = None if due_in is None else max(due_in - workflow.now(), timedelta(milliseconds=1))
+        try:
+            await workflow.wait_condition(
+                lambda: self._pulse() != seen, timeout=timeout, timeout_summary="until the next tries are due"
+            )
+        except TimeoutError:
+            return
+
+    async def _obey(self) -> None:
+        """Carries pause, resume and cancel to the database, where they take effect, in the order they are wanted."""
+        while True:
+            await workflow.wait_condition(lambda: self._leaving or self._cut_is_due() or self._pause_is_due())
+            if self._cut_is_due():
+                await self._cancel_unbound()
+                self._cut_made = True
+            elif self._pause_is_due():
+                target = self._pause_wanted
+                method = TransferActivities.pause_batch if target else TransferActivities.resume_batch
+                await call(self.plan, method, self._control(), SLICE_STEP, "pause" if target else "resume")
+                self.paused = target
+                self._set_status(self._running_status())
+            else:
+                return
+
+    async def _finish_cancel(self) -> None:
+        """What is bound is settled by the chain; what came back unbound meanwhile is cancelled."""
+        await workflow.wait_condition(lambda: self._cut_made or self._failure is not None)
+        self._raise_failure()
+        whole = Slice(batch_id=self.plan.batch_id, range=ItemRange(first=1, last=self.plan.item_count))
+        method = BlockchainActivities.confirm_transfers
+        self.note(await call(self.plan, method, whole, CHAIN_STEP, "confirm what was bound before the cancel"))
+        await self._cancel_unbound()
+
+    async def _cancel_unbound(self) -> None:
+        summary = "cancel what isn't bound"
+        self.note(await call(self.plan, TransferActivities.cancel_batch, self._control(), WHOLE_BATCH_STEP, summary))
+
+    async def _close(self) -> BatchResult:
+        method = TransferActivities.close_batch
+        result = await call(self.plan, method, self._control(), SLICE_STEP, "close the batch")
+        workflow.upsert_search_attributes([_FAILED_COUNT.value_set(result.failed)])
+        self._set_status(result.status)
+        return result
+
+    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
+        """A background task's failure becomes the run's."""
+        try:
+            await work
+        except ActivityError as error:
+            self._failure = self._failure or error
+
+    async def _pause_with_alert(self, message: str) -> None:
+        self._pause_wanted = True
+        subject = batch_workflow_id(self.plan.batch_id)
+        alert = Alert(kind=AlertKind.REPEATED_DEFECT, subject=subject, message=f"batch paused: {message}")
+        await call(self.plan, TransferActivities.raise_alert, alert, SLICE_STEP, "alert")
+
+    # Small questions ------------------------------------------------------------------------------------------------
+
+    def _goes_on(self) -> bool:
+        return self.cancel_wanted or not (self.paused or self._pause_wanted)
+
+    def _has_room(self) -> bool:
+        return len(self._active) < self.plan.window and not self._pause_wanted
+
+    def _more_to_do(self) -> bool:
+        return self._next_item <= self.plan.item_count or bool(self._due or self._ready)
+
+    def _history_is_long(self) -> bool:
+        return self._slices_opened >= self.plan.slices_per_run or workflow.info().is_continue_as_new_suggested()
+
+    def _cut_is_due(self) -> bool:
+        return self.cancel_wanted and not self._cut_made
+
+    def _pause_is_due(self) -> bool:
+        return not self.cancel_wanted and self._pause_wanted != self.paused
+
+    def _pulse(self) -> tuple[int, int, bool, bool, bool]:
+        return len(self._active), len(self._due), self._pause_wanted, self.cancel_wanted, self._failure is None
+
+    def _running_status(self) -> BatchStatus:
+        return BatchStatus.PAUSED if self.paused else BatchStatus.PROCESSING
+
+    def _control(self) -> ControlInput:
+        return ControlInput(batch_id=self.plan.batch_id, reason=self._cancel_reason)
+
+    def _raise_failure(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
+    def _cursor(self) -> BatchCursor:
+        ready = [DueAgain(range=span, count=1, due_at=workflow.now()) for span in self._ready]
+        return BatchCursor(
+            plan=self.plan,
+            next_item=self._next_item,
+            counts=self._counts,
+            due_again=(*ready, *self._due),
+            paused=self._pause_wanted,
+            cancelled=self.cancel_wanted,
+            cancel_reason=self._cancel_reason,
+        )
+
+    def _set_status(self, status: BatchStatus) -> None:
+        self._status = status
+        workflow.upsert_search_attributes([_STATUS.value_set(status)])
+        self._show()
+
+    def _show(self) -> None:
+        waiting = len(self._due) + len(self._ready)
+        details = details_of(self.plan, self._counts, self._status, in_flight=len(self._active), waiting=waiting)
+        workflow.set_current_details(details)
+
+
+def _checked(request: BatchInput) -> BatchInput:
+    """The input, if it runs under the workflow id that belongs to it."""
+    workflow_id = workflow.info().workflow_id
+    if workflow_id != batch_workflow_id(request.batch_id):
+        raise invalid_input(
+            f"batchId {request.batch_id} belongs to workflow id batch/{request.batch_id}, not {workflow_id}"
+        )
+    return request
+
+
+def _progress_of(counts: BatchCounts) -> tuple[int, int]:
+    return counts.completed + counts.failed + counts.cancelled, counts.processing

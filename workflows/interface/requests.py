@@ -1,0 +1,59 @@
+"""What a request must look like and its fingerprint: the same rules for files, inline items and the database."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+
+from workflows.interface.codes import Settlement
+
+MAX_USER_ID_BYTES = 64
+MAX_TO_BYTES = 64
+MAX_TICKET_ID_DIGITS = 100
+"""A written ticket id may carry leading zeros; the number itself must fit 256 bits."""
+MAX_IDEMPOTENCY_KEY_BYTES = 256
+_DIGITS = re.compile(r"[0-9]+")
+_TOO_BIG = 1 << 256
+
+
+def canonical_ticket_id(text: str) -> str:
+    """The ticket id as a canonical decimal ("017" is "17").
+
+    Raises:
+        ValueError: not a whole number from 0 to 2**256 - 1 in decimal digits.
+    """
+    if not _DIGITS.fullmatch(text) or len(text) > MAX_TICKET_ID_DIGITS:
+        raise ValueError(f"must be a whole number in decimal digits, got {text[:80]!r}")
+    number = int(text)
+    if number >= _TOO_BIG:
+        raise ValueError("must be below 2**256")
+    return str(number)
+
+
+class RequestFingerprint:
+    """SHA-256 over the canonical JSON of a batch request, fed item by item.
+
+    The JSON is `{"fromUserId":…,"items":[["<ticket>","<to>"],…],"settlement":…}`: sender, items in order after
+    canonicalising, then the options that differ from their defaults, without spaces.
+    """
+
+    def __init__(self, from_user_id: str) -> None:
+        self._hash = hashlib.sha256(b'{"fromUserId":' + _json(from_user_id) + b',"items":[')
+        self._separator = b""
+
+    def add(self, ticket_id: str, to: str) -> None:
+        """Adds the next item; both texts canonical."""
+        self._hash.update(self._separator + _json([ticket_id, to]))
+        self._separator = b","
+
+    def digest(self, settlement: Settlement) -> bytes:
+        """The 32 bytes, once all items are in."""
+        options = b"" if settlement is Settlement.BATCHED else b',"settlement":' + _json(settlement.value)
+        final = self._hash.copy()
+        final.update(b"]" + options + b"}")
+        return final.digest()
+
+
+def _json(value: object) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()

@@ -1,0 +1,158 @@
+"""One slice of a batch, from creation to confirmation, and the narrowing down of a defect to its item."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import Any, Protocol, TypeVar
+
+from temporalio import workflow
+from temporalio.exceptions import ActivityError, ApplicationError
+
+from workflows.interface.batch import (
+    BatchPlan,
+    BlockchainActivities,
+    DueAgain,
+    ItemFault,
+    Slice,
+    StepResult,
+    TransferActivities,
+)
+from workflows.interface.codes import ErrorCode
+from workflows.policies import CHAIN_STEP, SLICE_STEP, ActivityOptions, batch_priority
+
+P = TypeVar("P")
+R = TypeVar("R")
+
+STOPPED_POLL = timedelta(seconds=1)
+
+
+class BatchState(Protocol):
+    """What a slice needs of its batch."""
+
+    plan: BatchPlan
+    paused: bool
+    """Whether the database forbids new bindings, as far as this workflow has seen to it."""
+    cancel_wanted: bool
+
+    def note(self, result: StepResult) -> None:
+        """Takes counts and subscriptions from a step's result."""
+        ...
+
+    def ask_again(self, due: DueAgain) -> None:
+        """Notes items that wait for another try; the slice leaves the window."""
+        ...
+
+    async def defect_seen(self, signature: str | None) -> None:
+        """Counts a whole slice's defect (None: a part's); returns when narrowing may go on, not while paused."""
+        ...
+
+    async def stuck(self, fault: ItemFault) -> None:
+        """A defect keeps a bound item from being settled: pauses the batch with an alert until it's resumed."""
+        ...
+
+
+async def call(
+    plan: BatchPlan, method: Callable[[Any, P], Awaitable[R]], argument: P, options: ActivityOptions, summary: str
+) -> R:
+    """One step as an activity, with the batch's priority and a summary for the Web UI."""
+    return await workflow.execute_activity_method(
+        method, argument, **options, priority=batch_priority(plan.from_user_id), summary=summary
+    )
+
+
+async def run_slice(batch: BatchState, work: Slice, *, part: bool = False) -> None:
+    """Brings the range as far as it gets now; what waits for another try is noted with the batch.
+
+    A defect halves the range, down to its item. `part`: of a slice that met a defect; it isn't counted again.
+    """
+    while True:
+        try:
+            await _steps(batch, work)
+        except ActivityError as error:
+            signature = defect_signature(error)
+            if signature is None:
+                raise
+        else:
+            return
+        await batch.defect_seen(None if part else signature)
+        if work.range.size == 1:
+            if await _fail(batch, work, signature):
+                return
+        else:
+            for half in work.range.halves():
+                await run_slice(batch, work.model_copy(update={"range": half}), part=True)
+            return
+
+
+def defect_signature(error: ActivityError) -> str | None:
+    """What tells one defect from another: its message without numbers; None where it's no defect."""
+    cause = error.cause
+    if not isinstance(cause, ApplicationError) or cause.type != ErrorCode.DEFECT:
+        return None
+    return re.sub(r"[0-9a-f]{8,}|[0-9]+", "#", cause.message)[:200]
+
+
+async def _fail(batch: BatchState, work: Slice, message: str) -> bool:
+    """Fails the one item of the range; False where it's bound and had to wait for a person."""
+    fault = ItemFault(batch_id=work.batch_id, item_no=work.range.first, message=message)
+    method: Callable[[Any, ItemFault], Awaitable[StepResult]] = TransferActivities.fail_item
+    result = await call(batch.plan, method, fault, SLICE_STEP, f"fail item {fault.item_no}: defect")
+    batch.note(result)
+    if result.left:
+        await batch.stuck(fault)
+    return not result.left
+
+
+async def _steps(batch: BatchState, work: Slice) -> None:
+    created = await _step(batch, TransferActivities.create_transfers, work, SLICE_STEP, "create")
+    if created.stopped and batch.cancel_wanted:
+        return
+    await _submit(batch, work)
+    confirmed = await _step(batch, BlockchainActivities.confirm_transfers, work, CHAIN_STEP, "confirm")
+    if confirmed.due_again is not None:
+        batch.ask_again(confirmed.due_again)
+
+
+async def _submit(batch: BatchState, work: Slice) -> None:
+    """Submits until nothing is left. What is bound is confirmed meanwhile, or a full lane would wait for itself."""
+    confirming: asyncio.Task[StepResult] | None = None
+    while True:
+        result = await _step(batch, BlockchainActivities.submit_transfers, work, CHAIN_STEP, "submit")
+        if result.stopped:
+            await _step(batch, BlockchainActivities.confirm_transfers, work, CHAIN_STEP, "confirm")
+            if batch.cancel_wanted:
+                break
+            await _until_running(batch)
+        elif not result.left:
+            break
+        elif confirming is None or confirming.done():
+            confirming = asyncio.create_task(
+                _step(batch, BlockchainActivities.confirm_transfers, work, CHAIN_STEP, "confirm")
+            )
+    if confirming is not None:
+        await confirming
+
+
+async def _until_running(batch: BatchState) -> None:
+    """Waits while the batch is paused. Where only the database says so, the word is on its way: looks again soon."""
+    if batch.paused:
+        await workflow.wait_condition(lambda: not batch.paused or batch.cancel_wanted)
+    else:
+        await workflow.sleep(STOPPED_POLL, summary="the batch was stopped a moment ago")
+
+
+async def _step(
+    batch: BatchState,
+    method: Callable[[Any, Slice], Awaitable[StepResult]],
+    work: Slice,
+    options: ActivityOptions,
+    verb: str,
+) -> StepResult:
+    again = " again" if work.retries_only else ""
+    summary = f"{verb} items {work.range.first}–{work.range.last}{again}"
+    result = await call(batch.plan, method, work, options, summary)
+    batch.note(result)
+    return result

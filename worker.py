@@ -232,6 +232,8 @@ def main() -> int:
     )
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    # One line per JSON-RPC call is no help to anybody.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
     try:
         uvloop.run(run(read_settings(), arguments.queues))
     except _MENDABLE as error:

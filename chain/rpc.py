@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+import aiohttp
 import httpx
 import orjson
 
@@ -16,6 +17,8 @@ MAX_BATCH_CALLS = 100
 MAX_BATCH_BYTES = 2_000_000
 """Below the body limits of geth (5 MiB) and of common proxies."""
 _EXCERPT_CHARACTERS = 200
+# The aiohttp transport under httpx lets a garbled answer through as aiohttp's own error.
+_CONNECTION_FAULTS = (httpx.HTTPError, aiohttp.ClientError, OSError)
 
 
 class Call(NamedTuple):
@@ -120,7 +123,7 @@ class JsonRpc:
     async def _post(self, body: bytes) -> Reply:
         try:
             response = await self._http.post(self._url, content=body, headers={"content-type": "application/json"})
-        except httpx.HTTPError as fault:
+        except _CONNECTION_FAULTS as fault:
             raise NodeUnavailableError(f"{type(fault).__name__}: {fault}") from fault
         if response.status_code != httpx.codes.OK:
             raise NodeUnavailableError(f"HTTP {response.status_code}: {response.text[:_EXCERPT_CHARACTERS]}")

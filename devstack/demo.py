@@ -35,6 +35,7 @@ from ledger.pool import Pool
 
 DEMO_FOLDER = DEFAULT_FOLDER / "demo"
 REPORT_FILE = DEFAULT_FOLDER / "demo-report.json"
+_PLAIN_WIDTH = 160
 _BATCH_TIMEOUT_S = 300.0
 _DELIVERY_TIMEOUT_S = 120.0
 # Small slices stretch the batch over many blocks, so that the worker can be killed in the midst of it.
@@ -180,8 +181,13 @@ def main() -> int:
     """Entry point of `make demo`; exit code 1 when the outcome differs from what was asked for."""
     crash, keep = os.environ.get("CRASH", "") not in ("", "0"), os.environ.get("KEEP", "") not in ("", "0")
     with one_line_errors():
-        report = Demo(Console(), crash, keep).run()
+        report = Demo(_console(), crash, keep).run()
     return 1 if report.faults else 0
+
+
+def _console() -> Console:
+    """The terminal's width, or one that tables fit into where there's no terminal."""
+    return Console() if sys.stdout.isatty() else Console(width=_PLAIN_WIDTH)
 
 
 def _failed(item: ItemRow) -> FailedItem:

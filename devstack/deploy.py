@@ -29,7 +29,7 @@ _NAME, _SYMBOL = "Tickets", "TKT"
 
 
 async def deploy(rpc: JsonRpc) -> Deployment:
-    """Deploys Tickets, TransferRouter and a recipient that refuses tickets (for trials), and names the operators.
+    """Deploys Tickets, TransferRouter and a contract that no ticket can go to (for trials), and names the operators.
 
     On a fresh chain the addresses are always the same, because the deployer and its nonces are.
     """
@@ -37,7 +37,7 @@ async def deploy(rpc: JsonRpc) -> Deployment:
     creations = [
         _bytecode("Tickets") + constructor_arguments(_NAME, _SYMBOL, admin),
         _bytecode("TransferRouter") + admin,
-        _bytecode("test/RefusingReceiver"),
+        _bytecode("test/NotAReceiver"),
     ]
     receipts = await send_all(rpc, [{"data": to_hex(code)} for code in creations])
     tickets, router, refusing = (to_bytes(receipt["contractAddress"]) for receipt in receipts)

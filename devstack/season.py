@@ -69,7 +69,7 @@ def bad_lines() -> dict[int, Line]:
         404: Line(1, "fan-003", FailureCode.DUPLICATE_IN_BATCH),
         475: Line(2, "fan-004", FailureCode.DUPLICATE_IN_BATCH),
         512: Line(last - 4, refusing, FailureCode.RECIPIENT_REFUSED),
-        613: Line(last - 5, tickets, FailureCode.RECIPIENT_REFUSED),
+        613: Line(last - 5, tickets, FailureCode.RECIPIENT_NOT_ALLOWED),
         666: Line(last - 6, "nobody-we-know", FailureCode.UNKNOWN_USER),
         748: Line(last - 7, router, FailureCode.RECIPIENT_NOT_ALLOWED),
         851: Line(last - 8, DEMO_SENDER, FailureCode.RECIPIENT_IS_SENDER),

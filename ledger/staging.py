@@ -11,6 +11,8 @@ from struct import Struct
 from typing import NamedTuple
 from uuid import UUID
 
+import asyncpg
+
 from ledger import queries
 from ledger.fingerprint import StagedItem, add_item
 from ledger.pool import Connection, Pool, transaction
@@ -23,6 +25,7 @@ WRITE_TIMEOUT_S = 600.0
 """For one statement: a million lines take seconds, and their stream may be slow."""
 COPY_CHUNK_BYTES = 256 * 1024
 """Rows are handed to the driver in pieces of about this size."""
+DUPLICATES_PAGE = 2_000
 _COLUMNS = ("batch_id", "item_no", "ticket_id", "recipient", "transfer_id")
 
 # Postgres' binary COPY format ("File Formats" under COPY in its manual): header, rows, trailer.
@@ -107,19 +110,30 @@ class BatchWriter:
             format="binary",
             timeout=WRITE_TIMEOUT_S,
         )
-        code, sha256 = FailureCode.DUPLICATE_IN_BATCH, stream.sha256()
-        failed: int = await connection.fetchval(
-            sql["fail_duplicates"], batch_id, code, code.meaning, timeout=WRITE_TIMEOUT_S
-        )
-        wake = await self._tell_failed(connection, batch_id) if failed else ()
+        sha256 = stream.sha256()
+        failed, wake = await self._fail_duplicates(connection, batch_id)
         await connection.execute(sql["seal_batch"], batch_id, stream.count, sha256)
         await connection.execute(sql["insert_controls"], batch_id)
         await connection.execute(sql["insert_counters"], batch_id, stream.count, failed)
-        return StoredBatch(batch_id, header.from_user_id, BatchStatus.QUEUED, stream.count, sha256, True, wake)
+        return StoredBatch(batch_id, header.from_user_id, BatchStatus.QUEUED, stream.count, sha256, True, tuple(wake))
 
-    async def _tell_failed(self, connection: Connection, batch_id: UUID) -> tuple[UUID, ...]:
-        rows = await connection.fetch(self._sql["emit_duplicate_events"], batch_id, timeout=WRITE_TIMEOUT_S)
-        return tuple(row[0] for row in rows)
+    async def _fail_duplicates(self, connection: Connection, batch_id: UUID) -> tuple[int, set[UUID]]:
+        """The lowest item number of a ticket stands. Answers how many failed, and whom to wake."""
+        failed, wake = 0, set[UUID]()
+        duplicates = await connection.cursor(self._sql["duplicate_items"], batch_id, timeout=WRITE_TIMEOUT_S)
+        while page := await duplicates.fetch(DUPLICATES_PAGE, timeout=WRITE_TIMEOUT_S):
+            wake |= await self._fail_page(connection, batch_id, page)
+            failed += len(page)
+        return failed, wake
+
+    async def _fail_page(self, connection: Connection, batch_id: UUID, page: list[asyncpg.Record]) -> set[UUID]:
+        code = FailureCode.DUPLICATE_IN_BATCH
+        numbers, first_numbers = [row["item_no"] for row in page], [row["first_no"] for row in page]
+        failed = await connection.fetch(
+            self._sql["fail_duplicates"], batch_id, numbers, first_numbers, code, code.meaning
+        )
+        woken = await connection.fetch(self._sql["emit_failed_events"], [row["transfer_id"] for row in failed])
+        return {row[0] for row in woken}
 
     async def _compare(self, connection: Connection, header: BatchHeader, stream: _FingerprintedItems) -> StoredBatch:
         row = await connection.fetchrow(self._sql["stored_batch"], header.batch_id)

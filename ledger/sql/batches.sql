@@ -11,35 +11,33 @@ ON CONFLICT (batch_id) DO NOTHING RETURNING batch_id;
 -- What is stored under a batch id.
 SELECT batch_id, from_user_id, request_sha256, status, item_count FROM batch_transfers WHERE batch_id = $1;
 
--- name: fail_duplicates
--- Of items that name the same ticket the lowest number stands; the others fail, with their transfers. Answers how many.
--- (By a window and the primary key: the table has no statistics yet, and a join by ticket would be planned quadratic.)
-WITH numbered AS (
+-- name: duplicate_items
+-- Items whose ticket an earlier item of the batch names, with the number of that item.
+SELECT item_no, first_no FROM (
   SELECT item_no, min(item_no) OVER (PARTITION BY ticket_id) AS first_no FROM batch_transfer_items WHERE batch_id = $1
-), repeated AS MATERIALIZED (
-  SELECT item_no, first_no FROM numbered WHERE item_no > first_no
-), failed AS (
-  UPDATE batch_transfer_items i
-  SET status = 'FAILED', failed_run = 1, ended_at = now(), failure_code = $2, failure_reason = $3 || ': item ' || r.first_no
-  FROM repeated r WHERE i.batch_id = $1 AND i.item_no = r.item_no
-  RETURNING i.transfer_id, i.batch_id, i.item_no, i.ticket_id, i.recipient, i.failure_code, i.failure_reason
-), written AS (
-  INSERT INTO ticket_transfers (transfer_id, batch_id, item_no, ticket_id, from_user_id, to_user_id, recipient,
-    settlement, status, failure_code, failure_reason, ended_at)
-  SELECT f.transfer_id, f.batch_id, f.item_no, f.ticket_id, b.from_user_id,
-    CASE WHEN f.recipient !~* '^0x' THEN f.recipient END,
-    CASE WHEN f.recipient ~ '^0x[0-9a-fA-F]{40}$' THEN decode(substr(f.recipient, 3), 'hex') END,
-    b.settlement, 'FAILED', f.failure_code, f.failure_reason, now()
-  FROM failed f JOIN batch_transfers b USING (batch_id)
-  RETURNING transfer_id
-)
-SELECT count(*)::int FROM written;
+) numbered WHERE item_no > first_no;
 
--- name: emit_duplicate_events
--- The events of the items that failed while the batch was written; answers whom to wake.
-SELECT * FROM emit_transfer_events(
-  ARRAY(SELECT transfer_id FROM batch_transfer_items WHERE batch_id = $1 AND status = 'FAILED' ORDER BY item_no),
-  'transfer.failed');
+-- name: fail_duplicates
+-- Fails a page of items that name a ticket again, with their transfers.
+-- (By number: the table has no statistics of the new rows yet, and a join of the whole batch would be planned quadratic.)
+WITH failed AS (
+  UPDATE batch_transfer_items i
+  SET status = 'FAILED', failed_run = 1, ended_at = now(), failure_code = $4, failure_reason = $5 || ': item ' || r.first_no
+  FROM unnest($2::int[], $3::int[]) AS r(item_no, first_no) WHERE i.batch_id = $1 AND i.item_no = r.item_no
+  RETURNING i.transfer_id, i.batch_id, i.item_no, i.ticket_id, i.recipient, i.failure_code, i.failure_reason
+)
+INSERT INTO ticket_transfers (transfer_id, batch_id, item_no, ticket_id, from_user_id, to_user_id, recipient,
+  settlement, status, failure_code, failure_reason, ended_at)
+SELECT f.transfer_id, f.batch_id, f.item_no, f.ticket_id, b.from_user_id,
+  CASE WHEN f.recipient !~* '^0x' THEN f.recipient END,
+  CASE WHEN f.recipient ~ '^0x[0-9a-fA-F]{40}$' THEN decode(substr(f.recipient, 3), 'hex') END,
+  b.settlement, 'FAILED', f.failure_code, f.failure_reason, now()
+FROM failed f JOIN batch_transfers b USING (batch_id)
+RETURNING transfer_id;
+
+-- name: emit_failed_events
+-- The events of transfers that have just failed; answers whom to wake.
+SELECT * FROM emit_transfer_events($1, 'transfer.failed');
 
 -- name: seal_batch
 -- All items are in: their number and the fingerprint of the request.

@@ -117,14 +117,13 @@ async def test_faults_of_the_wire_are_infrastructure(answer: bytes | None) -> No
         await writer.drain()
         writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    if answer is None:
-        server.close()
-    async with HttpxAiohttpClient(timeout=5) as http:
-        with pytest.raises(NodeUnavailableError):
-            await JsonRpc(http, f"http://127.0.0.1:{port}").call("eth_chainId")
-    server.close()
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        if answer is None:
+            server.close()
+        async with HttpxAiohttpClient(timeout=5) as http:
+            with pytest.raises(NodeUnavailableError):
+                await JsonRpc(http, f"http://127.0.0.1:{port}").call("eth_chainId")
 
 
 async def test_a_silent_node_is_infrastructure() -> None:

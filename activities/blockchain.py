@@ -21,7 +21,7 @@ from ledger.attempts import Attempts
 from ledger.binding import Binding, Bound
 from ledger.retries import Retries
 from ledger.runs import BatchRuns
-from ledger.settlement import Settled, Settling
+from ledger.settlement import Settling
 from workflows.interface.batch import BlockchainActivities, LaneState, LaneWork, Slice, StepResult
 from workflows.interface.chain import Lane, PlannedTransaction
 from workflows.interface.codes import AlertKind
@@ -61,6 +61,12 @@ class _Submitted(NamedTuple):
     stopped: bool = False
 
 
+class _Settled(NamedTuple):
+    final: int = 0
+    subscription_ids: frozenset[UUID] = frozenset()
+    overtaken: Sequence[int] = ()
+
+
 class Blockchain(Step, BlockchainActivities):
     """Implements `BlockchainActivities` on the ledger and the chain."""
 
@@ -97,8 +103,8 @@ class Blockchain(Step, BlockchainActivities):
         """Settles the range's transfers that a block at depth decides; NOT_YET while some are open."""
         open_ids = await self._ledgers.attempts.open_of_items(work)
         settled = await self._settle(open_ids)
-        if settled.transactions < len(open_ids):
-            raise not_yet(f"{len(open_ids) - settled.transactions} chain transactions are open", self._poll_s)
+        if settled.final < len(open_ids):
+            raise not_yet(f"{len(open_ids) - settled.final} chain transactions are open", self._poll_s)
         return StepResult(
             counts=await self._ledgers.runs.counts(work.batch_id),
             due_again=await self._ledgers.retries.due_again(work),
@@ -114,7 +120,9 @@ class Blockchain(Step, BlockchainActivities):
         if not opened:
             return LaneState(open=0)
         stale = [transaction.transaction_id for transaction in opened if transaction.stale]
-        await self._settle(stale)
+        settled = await self._settle(stale)
+        if settled.overtaken:
+            await self._alert_overtaken(lane, settled.overtaken)
         await self._send_again(lane, stale)
         raise not_yet(f"{len(opened)} nonces are open", LANE_POLL_S)
 
@@ -158,18 +166,17 @@ class Blockchain(Step, BlockchainActivities):
             await self._alert(report.conditions)
         return bound
 
-    async def _settle(self, transaction_ids: Sequence[int]) -> Settled:
+    async def _settle(self, transaction_ids: Sequence[int]) -> _Settled:
         """Settles those of the chain transactions that are final now."""
         if not transaction_ids:
-            return Settled(0, frozenset())
+            return _Settled()
         attempts, confirmer = self._ledgers.attempts, self._tools.confirmer
-        final = (await confirmer.final_receipts(await attempts.sent(transaction_ids))).by_transaction
-        if not final:
-            return Settled(0, frozenset())
-        bound = await attempts.bound(list(final), with_raw=False)
-        settled = await self._ledgers.settling.settle(await confirmer.results(bound, final))
-        await self._waker.wake(settled.subscription_ids)
-        return Settled(len(final), settled.subscription_ids)
+        receipts = await confirmer.final_receipts(await attempts.sent(transaction_ids))
+        final = receipts.by_transaction
+        bound = await attempts.bound(list(final), with_raw=False) if final else []
+        woken = await self._ledgers.settling.settle(await confirmer.results(bound, final))
+        await self._waker.wake(woken)
+        return _Settled(len(final), woken, receipts.overtaken)
 
     async def _send_again(self, lane: Lane, transaction_ids: Sequence[int]) -> None:
         bound = await self._ledgers.attempts.open_bound(transaction_ids)
@@ -177,6 +184,14 @@ class Blockchain(Step, BlockchainActivities):
             report = await self._tools.sender.resend(bound)
             activity.logger.info("lane %s: %d of %d sent again", lane.address, report.delivered, len(bound))
             await self._alert(report.conditions)
+
+    async def _alert_overtaken(self, lane: Lane, transaction_ids: Sequence[int]) -> None:
+        """Nonces that the chain has used although no attempt of ours was mined. Nothing is failed for it: a node may
+        lag. While it lasts, a person must look.
+        """
+        subject = lane_workflow_id(lane.chain_id, lane.address)
+        message = f"the chain used nonces of chain transactions {list(transaction_ids)[:10]}, but none of our attempts"
+        await self._ledgers.runs.raise_alert(AlertKind.FOREIGN_NONCE, subject, message)
 
     async def _alert(self, conditions: Mapping[Lane, LaneCondition]) -> None:
         for lane, condition in conditions.items():

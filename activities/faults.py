@@ -19,18 +19,18 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 from temporalio.service import RPCError
 
-from chain.rpc import NodeUnavailableError, RpcError
+from chain.rpc import RpcError
 from chain.send_errors import classify_send_error
 from workflows.interface.chain import SendClass
 from workflows.interface.codes import ErrorCode
-from workflows.interface.errors import RequestError
+from workflows.interface.errors import InfrastructureError, RequestError
 
 HEARTBEAT_INTERVAL_S = 1.0
 FIRST_DELAY_S, LONGEST_DELAY_S = 1.0, 15.0
 _SQLSTATE_CLASSES = ("08", "40", "53", "57")
 _SQLSTATES = ("25006", "55P03")
 
-_INFRASTRUCTURE = (NodeUnavailableError, OSError, TimeoutError, httpx.TransportError, RPCError)
+_INFRASTRUCTURE = (InfrastructureError, OSError, TimeoutError, httpx.TransportError, RPCError)
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -12,6 +12,8 @@ import aiohttp
 import httpx
 import orjson
 
+from workflows.interface.errors import InfrastructureError
+
 MAX_BATCH_CALLS = 100
 """Besu and hosted nodes refuse bigger batches (-32005)."""
 MAX_BATCH_BYTES = 2_000_000
@@ -38,7 +40,7 @@ class RpcError(Exception):
         self.data = data
 
 
-class NodeUnavailableError(Exception):
+class NodeUnavailableError(InfrastructureError):
     """No usable answer: refused, lost, timed out, an HTTP error, or not JSON-RPC. Nothing follows about the request."""
 
 

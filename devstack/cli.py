@@ -7,7 +7,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -16,18 +16,22 @@ from typing import Annotated
 import asyncpg
 import httpx
 import typer
+from temporalio.service import RPCError
 
+from chain.rpc import NodeUnavailableError
 from devstack.environment import DEMO_SENDER
 from devstack.errors import StackError
 from devstack.receiver import run_receiver
 from devstack.seed import Minted, mint, open_pool, open_rpc
 from devstack.stack import Stack
-from devstack.state import DEFAULT_FOLDER, Deployment
+from devstack.state import DEFAULT_FOLDER, Deployment, StackState
 
 MAX_USER_ID_BYTES = 64
 MAX_MINT = 1_000_000
-# Another mint holds the lock for milliseconds.
-_LOCK_PATIENCE_S = 10.0
+# Another mint may hold the lock: a hundred thousand tickets take 10 s.
+_LOCK_PATIENCE_S = 120.0
+# A server that went away or refuses: told in one line, without a traceback.
+_MENDABLE = (OSError, asyncpg.PostgresError, httpx.HTTPError, NodeUnavailableError, RPCError)
 
 app = typer.Typer(no_args_is_help=True, help="The embedded stack for development: make up, make down, make clean.")
 
@@ -72,7 +76,7 @@ def mint_command(
     with one_line_errors():
         if not 0 < len(user.encode()) <= MAX_USER_ID_BYTES or "\0" in user or user.startswith("0x"):
             raise StackError(f"--user must be 1 to {MAX_USER_ID_BYTES} bytes and not start with 0x")
-        minted = asyncio.run(_mint(user, count))
+        minted = _mint(user, count)
     print(minted_json(minted) if as_json else minted_text(minted))
 
 
@@ -127,7 +131,7 @@ def one_line_errors() -> Iterator[None]:
     except StackError as error:
         _say(f"error: {error}")
         raise SystemExit(1) from error
-    except (OSError, asyncpg.PostgresError, httpx.HTTPError) as error:
+    except _MENDABLE as error:
         _say(f"error: {type(error).__name__}: {error}")
         raise SystemExit(1) from error
     except KeyboardInterrupt as error:
@@ -135,29 +139,28 @@ def one_line_errors() -> Iterator[None]:
         raise SystemExit(130) from error
 
 
-async def _mint(user: str, count: int) -> Minted:
-    deployment, first_id = _reserve(count)
-    state = _stack().state
-    async with open_pool(state) as pool, open_rpc(state) as rpc:
-        minted = await mint(pool, rpc, deployment, user_id=user, first_id=first_id, count=count)
-    if minted.block is not None:
-        known = {"block_number": minted.block.number, "block_hash": minted.block.block_hash}
-        _change_deployment(lambda now: now.model_copy(update=known))
+def _mint(user: str, count: int) -> Minted:
+    """Mints under the stack's lock: two at once would use the same nonces, and `make down` mustn't come between."""
+    stack = _stack()
+    with stack.guarded(patience_s=_LOCK_PATIENCE_S):
+        first_id = stack.deployment.next_ticket_id
+        # Taken for good before they're minted: a mint that breaks off leaves a gap, never a clash.
+        _change_deployment(stack, {"next_ticket_id": first_id + count})
+        minted = asyncio.run(_mint_tickets(stack.state, stack.deployment, user, first_id, count))
+        if minted.block is not None:
+            block = {"block_number": minted.block.number, "block_hash": minted.block.block_hash}
+            _change_deployment(stack, block)
     return minted
 
 
-def _reserve(count: int) -> tuple[Deployment, int]:
-    """Takes ticket numbers for good before they're minted: a mint that breaks off leaves a gap, never a clash."""
-    after = _change_deployment(lambda now: now.model_copy(update={"next_ticket_id": now.next_ticket_id + count}))
-    return after, after.next_ticket_id - count
+async def _mint_tickets(state: StackState, deployment: Deployment, user: str, first_id: int, count: int) -> Minted:
+    async with open_pool(state) as pool, open_rpc(state) as rpc:
+        return await mint(pool, rpc, deployment, user_id=user, first_id=first_id, count=count)
 
 
-def _change_deployment(change: Callable[[Deployment], Deployment]) -> Deployment:
-    stack = _stack()
-    with stack.guarded(patience_s=_LOCK_PATIENCE_S):
-        changed = change(stack.deployment)
-        stack.layout.save(stack.state.model_copy(update={"deployment": changed}))
-    return changed
+def _change_deployment(stack: Stack, changes: Mapping[str, object]) -> None:
+    changed = stack.deployment.model_copy(update=changes)
+    stack.layout.save(stack.state.model_copy(update={"deployment": changed}))
 
 
 def _stack() -> Stack:

@@ -119,6 +119,11 @@ async def _name_operators(rpc: JsonRpc, tickets: bytes, router: bytes) -> dict[s
     return (await send_all(rpc, calls))[-1]
 
 
+def _send_call(transaction: dict[str, str], nonce: int) -> Call:
+    fields = {"from": TEST_DEPLOYER, "gas": _TRANSACTION_GAS, "nonce": hex(nonce)}
+    return Call("eth_sendTransaction", (fields | transaction,))
+
+
 def _accepted(reply: object) -> str:
     if isinstance(reply, RpcError):
         raise StackError(f"the chain refused a transaction: {reply}")

@@ -22,13 +22,6 @@ from workflows.interface.validation import QueuedItem, Rejected
 _SQL, _TRANSFERS = load("chain"), load("transfers")
 
 
-class Settled(NamedTuple):
-    """What settling changed."""
-
-    transactions: int
-    subscription_ids: frozenset[UUID]
-
-
 class _CutMovedError(Exception):
     """The batch was cancelled while its failures were being judged: judge again."""
 
@@ -48,10 +41,10 @@ class Settling:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
-    async def settle(self, results: Sequence[TransactionResult]) -> Settled:
-        """Settles chain transactions that a block at depth decided, all in one transaction."""
+    async def settle(self, results: Sequence[TransactionResult]) -> frozenset[UUID]:
+        """Settles what a block at depth decided, all in one transaction; returns the subscriptions to wake."""
         if not results:
-            return Settled(0, frozenset())
+            return frozenset()
         while True:
             try:
                 async with transaction(self._pool) as connection:
@@ -59,7 +52,7 @@ class Settling:
             except _CutMovedError:
                 continue
 
-    async def _settle(self, connection: Connection, results: Sequence[TransactionResult]) -> Settled:
+    async def _settle(self, connection: Connection, results: Sequence[TransactionResult]) -> frozenset[UUID]:
         lines = [(result.transaction_id, line) for result in results for line in result.transfers]
         moved = [line for _, line in lines if line.outcome is Outcome.MOVED]
         await connection.fetch(_SQL["lock_settled_tickets"], [line.transfer_id for _, line in lines])
@@ -70,12 +63,12 @@ class Settling:
         changes = await self._write_unmoved(connection, unmoved)
         for batch_id, number in Counter(row["batch_id"] for row in completed).items():
             changes[batch_id] = _added(changes.get(batch_id, Change()), Change(processing=-number, completed=number))
-        settled = await self._write_chain(connection, results, [line for _, line in lines], unmoved)
+        await self._write_chain(connection, results, [line for _, line in lines], unmoved)
         await self._hold_cut(connection, unmoved)
         woken = await self._emit(connection, [row["transfer_id"] for row in completed], unmoved)
         for batch_id in sorted(changes.keys() - {None}):
             await count(connection, batch_id, changes[batch_id])
-        return Settled(settled, woken)
+        return woken
 
     async def _judge_unmoved(
         self, connection: Connection, lines: Sequence[tuple[int, TransferResult]]
@@ -128,7 +121,7 @@ class Settling:
         results: Sequence[TransactionResult],
         lines: Sequence[TransferResult],
         unmoved: Sequence[_Unmoved],
-    ) -> int:
+    ) -> None:
         refused = [u for u in unmoved if u.result.outcome is Outcome.FAILED]
         if refused:
             await connection.execute(
@@ -138,9 +131,8 @@ class Settling:
                 [_reason(u) for u in refused],
                 [u.transaction_id for u in refused],
             )
-        settled = await connection.fetch(_SQL["settle_transactions"], *_final_columns(results))
+        await connection.execute(_SQL["settle_transactions"], *_final_columns(results))
         await connection.execute(_SQL["insert_outcomes"], *_outcome_columns(lines))
-        return len(settled)
 
     async def _hold_cut(self, connection: Connection, unmoved: Sequence[_Unmoved]) -> None:
         """Holds the control rows, as every change that leaves a transfer unbound does, and sees that they stand."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import math
 import secrets
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
@@ -161,8 +162,10 @@ def _new_subscription(
 ) -> NewSubscription:
     if user is not None and not 0 < len(_plain(user).encode()) <= MAX_USER_ID_BYTES:
         raise WebhooksError(f"--user must be 1 to {MAX_USER_ID_BYTES} bytes")
-    if retry.max_delay_s < retry.first_delay_s:
+    if not retry.max_delay_s >= retry.first_delay_s:
         raise WebhooksError("--max-delay-s must be at least --first-delay-s")
+    if math.isnan(retry.delay_coefficient):
+        raise WebhooksError("--delay-coefficient must be a number")
     try:
         return NewSubscription(checked_target(url), secret, user, checked_event_types(event_types), retry)
     except ValueError as error:

@@ -9,7 +9,7 @@ from typing import Any
 
 from temporalio import workflow
 from temporalio.common import RawValue, SearchAttributeKey
-from temporalio.exceptions import ActivityError
+from temporalio.exceptions import ActivityError, ApplicationError
 
 from workflows.batch_details import details_of
 from workflows.decoding import NO_INPUT, decoded, invalid_input
@@ -30,7 +30,7 @@ from workflows.interface.batch import (
     StepResult,
     TransferActivities,
 )
-from workflows.interface.codes import AlertKind, BatchStatus
+from workflows.interface.codes import AlertKind, BatchStatus, ErrorCode
 from workflows.interface.names import MemoKey, Query, SearchAttribute, Signal, WorkflowType, batch_workflow_id
 from workflows.interface.slices import ItemRange, merged
 from workflows.policies import CHAIN_STEP, SLICE_STEP, TASK_TIMEOUT, WHOLE_BATCH_STEP
@@ -180,15 +180,25 @@ class BatchTransfer:
             self.cancel_wanted = self.cancel_wanted or cursor.cancelled
             self._set_status(self._running_status())
             return
-        self.plan = await workflow.execute_activity_method(
-            TransferActivities.open_batch, request, **WHOLE_BATCH_STEP, summary="open the batch"
-        )
+        self.plan = await self._opened(request)
         await self._introduce()
         if self.plan.reopening and not self.plan.status.ended:
             method, summary = TransferActivities.reopen_failed_items, "reopen what failed"
             reopened = await call(self.plan, method, self.plan, WHOLE_BATCH_STEP, summary)
             self._counts, self._due = reopened.counts, list(reopened.due_again)
             self._next_item = self.plan.item_count + 1
+
+    async def _opened(self, request: BatchInput) -> BatchPlan:
+        """The first step; a request that can't be done ends the workflow with the request's own error."""
+        try:
+            return await workflow.execute_activity_method(
+                TransferActivities.open_batch, request, **WHOLE_BATCH_STEP, summary="open the batch"
+            )
+        except ActivityError as error:
+            cause = error.cause
+            if not isinstance(cause, ApplicationError) or cause.type == ErrorCode.DEFECT:
+                raise
+            raise ApplicationError(cause.message, type=cause.type, non_retryable=True) from error
 
     async def _introduce(self) -> None:
         """Makes an opened batch known: to its queries, to the Web UI, and to the drains of its webhooks."""

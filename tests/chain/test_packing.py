@@ -5,7 +5,7 @@ from __future__ import annotations
 from uuid import UUID, uuid4, uuid5
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chain.abi import batch_key
@@ -54,6 +54,7 @@ def test_slices_are_packed_in_equal_parts(amount: int, sizes: list[int]) -> None
     assert [t for p in planned for t in p.transfers] == transfers
 
 
+@settings(deadline=None)
 @given(
     amount=st.integers(1, 700),
     contracts=st.integers(0, 700),

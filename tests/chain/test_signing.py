@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import eth_account
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chain.keccak import keccak256
@@ -19,6 +19,7 @@ from chain.keystore import KeystoreError, encrypt_key, load_signers, write_keyst
 from chain.signing import KeySigner, UnsignedTransaction, contract_address
 
 
+@settings(deadline=None)
 @given(
     chain_id=st.integers(1, 2**53),
     nonce=st.integers(0, 2**64 - 1),

@@ -37,7 +37,20 @@ class SendClass(StrEnum):
     @property
     def alerts(self) -> bool:
         """A person has to mend this lane condition."""
-        return self in (SendClass.FUNDS, SendClass.GAP, SendClass.UNDERPRICED, SendClass.REPL_UNDER, SendClass.FEECAP)
+        return self in _ALERTING
+
+
+_ALERTING = frozenset(
+    {
+        SendClass.FUNDS,
+        SendClass.GAP,
+        SendClass.UNDERPRICED,
+        SendClass.REPL_UNDER,
+        SendClass.FEECAP,
+        # Of a cancel attempt: nothing is left that could free the nonce.
+        SendClass.FATAL,
+    }
+)
 
 
 class Lane(NamedTuple):

@@ -1,4 +1,8 @@
-"""The error that crosses rooms: a request that can't be done as it is."""
+"""Errors that cross rooms.
+
+RequestError            the request can't be done as it is: a code, and a sentence for the caller
+InfrastructureError     the outside world doesn't answer: base of what rooms raise for it, retried for ever
+"""
 
 from __future__ import annotations
 
@@ -11,3 +15,7 @@ class RequestError(Exception):
     def __init__(self, code: ErrorCode, message: str) -> None:
         super().__init__(message)
         self.code = code
+
+
+class InfrastructureError(Exception):
+    """A server can't be reached or doesn't answer in its protocol; the request itself may be fine."""

@@ -1,0 +1,86 @@
+"""What callers may write: batch ids, idempotency keys and inline items, checked before anything is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from uuid import UUID, uuid4
+
+from pydantic import ValidationError
+
+from ledger.fingerprint import StagedItem
+from workflows.interface.batch import BatchInput, BatchItem
+from workflows.interface.codes import BatchStatus, ErrorCode, Settlement
+from workflows.interface.errors import RequestError
+from workflows.interface.message import Message
+from workflows.interface.names import batch_id_for
+from workflows.interface.requests import MAX_IDEMPOTENCY_KEY_BYTES, MAX_USER_ID_BYTES
+
+_MOST_FAULTS = 5
+
+
+class BatchStarted(Message):
+    """Answer to a start: the batch that now stands under the id."""
+
+    batch_id: UUID
+    status: BatchStatus
+    item_count: int
+
+
+def chosen_batch_id(from_user_id: str, batch_id: UUID | None, idempotency_key: str | None) -> UUID:
+    """The caller's own id, or the one that belongs to the idempotency key, or a new one.
+
+    Raises:
+        RequestError: INVALID_INPUT, both were given, or the key is empty or too long.
+    """
+    if batch_id is not None and idempotency_key is not None:
+        raise _invalid("a batch id and an idempotency key exclude each other: give one")
+    if idempotency_key is None:
+        return batch_id or uuid4()
+    size = _bytes_of("idempotency key", idempotency_key)
+    if not 0 < size <= MAX_IDEMPOTENCY_KEY_BYTES:
+        raise _invalid(f"the idempotency key must be 1 to {MAX_IDEMPOTENCY_KEY_BYTES} bytes of UTF-8, this has {size}")
+    return batch_id_for(from_user_id.strip(), idempotency_key)
+
+
+def checked_user_id(user_id: str) -> str:
+    """The user id without surrounding blanks.
+
+    Raises:
+        RequestError: INVALID_INPUT, empty, too long, or with control characters.
+    """
+    user_id = user_id.strip()
+    size = _bytes_of("user id", user_id)
+    if not 0 < size <= MAX_USER_ID_BYTES:
+        raise _invalid(f"a user id must be 1 to {MAX_USER_ID_BYTES} bytes of UTF-8, this has {size}")
+    if not user_id.isprintable():
+        raise _invalid("a user id can't hold control characters")
+    return user_id
+
+
+def inline_request(from_user_id: str, items: Iterable[BatchItem], batch_id: UUID, settlement: Settlement) -> BatchInput:
+    """The input of `BatchTransfer` with its items.
+
+    Raises:
+        RequestError: INVALID_INPUT, naming the fields.
+    """
+    try:
+        return BatchInput(batch_id=batch_id, from_user_id=from_user_id, items=tuple(items), settlement=settlement)
+    except ValidationError as error:
+        faults = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()[:_MOST_FAULTS]]
+        raise _invalid("; ".join(faults)) from error
+
+
+def staged_items(request: BatchInput) -> list[StagedItem]:
+    """The request's items as the ledger takes them."""
+    return [StagedItem(item.ticket_id, item.to) for item in request.items or ()]
+
+
+def _bytes_of(what: str, text: str) -> int:
+    try:
+        return len(text.encode())
+    except UnicodeEncodeError as error:
+        raise _invalid(f"the {what} isn't UTF-8") from error
+
+
+def _invalid(message: str) -> RequestError:
+    return RequestError(ErrorCode.INVALID_INPUT, message)

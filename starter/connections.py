@@ -1,18 +1,100 @@
-"""The command line's one place that opens connections, and its words for servers that don't answer."""
+"""The command line's one place that opens connections, with its words for servers that don't answer."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from urllib.parse import urlsplit
 
 import asyncpg
 from temporalio.client import Client
-from temporalio.common import RawValue  # noqa: F401  # (kept out of the way of lazy loading)
 from temporalio.contrib.pydantic import pydantic_data_converter
-from temporalio.service import GrpcCompression, RPCError
+from temporalio.service import GrpcCompression
 
 from ledger.pool import Pool, create_pool
-from starter.settings import DEVSTACK_ENV, Settings, origin_of, temporal_config
-from workflows.interface.codes import ErrorCode
-from workflows.interface.errors import InfrastructureError, RequestError
+from starter.errors import SettingsError, UnavailableError
+from starter.settings import Settings, origin_of, temporal_config
+
+POOL_SIZE = 2
+CONNECT_TIMEOUT = timedelta(seconds=5)
+_REMEDY = "start it (`make up` starts a development stack) or correct the setting"
+
+
+@asynccontextmanager
+async def open_postgres() -> AsyncIterator[Pool]:
+    """The pool; closed at the end. Faults of the server while it's in use become one clear error as well.
+
+    Raises:
+        SettingsError: DATABASE_URL is missing or no Postgres address.
+        UnavailableError: the server can't be reached, refuses, or lacks the schema.
+    """
+    url = _database_url()
+    where = f"Postgres at {_place(url)} ({origin_of('DATABASE_URL', os.environ)})"
+    try:
+        pool = await create_pool(url, most_connections=POOL_SIZE, name="transfers command line")
+        try:
+            yield pool
+        finally:
+            pool.terminate()
+    except asyncpg.ClientConfigurationError as error:
+        raise SettingsError(f"DATABASE_URL can't be used: {error}") from error
+    except asyncpg.UndefinedTableError as error:
+        raise UnavailableError(f"{where} has no tables of this service yet: start a worker, which makes them") from error
+    except (OSError, TimeoutError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError) as error:
+        raise UnavailableError(f"{where} doesn't answer: {_told(error)}; {_REMEDY}") from error
+    except (
+        asyncpg.InvalidAuthorizationSpecificationError,
+        asyncpg.InvalidCatalogNameError,
+        asyncpg.OperatorInterventionError,
+        asyncpg.InsufficientResourcesError,
+    ) as error:
+        raise UnavailableError(f"{where} refuses: {error}; {_REMEDY}") from error
+
+
+async def connect_temporal() -> Client:
+    """A connected client.
+
+    Raises:
+        SettingsError: the Temporal profile can't be used.
+        UnavailableError: the server can't be reached.
+    """
+    try:
+        config = temporal_config(os.environ)
+    except (RuntimeError, ValueError) as error:
+        raise SettingsError(f"the settings for Temporal can't be used: {error}") from error
+    place = f"Temporal at {config.get('target_host')} ({origin_of('TEMPORAL_ADDRESS', os.environ)})"
+    try:
+        return await Client.connect(
+            **config,
+            data_converter=pydantic_data_converter,
+            grpc_compression=GrpcCompression.NONE,
+            connect_timeout=CONNECT_TIMEOUT,
+        )
+    except (RuntimeError, ValueError) as error:
+        # The SDK's own words hold the cause on their last line; its type is RuntimeError for every fault.
+        raise UnavailableError(f"{place} doesn't answer: {_told(error)}; {_REMEDY}") from error
+
+
+def _database_url() -> str:
+    url = Settings().database_url
+    if url is None:
+        raise SettingsError(
+            "DATABASE_URL isn't set: run `make up` and stay in its folder, or set it to postgresql://user:password@host/db"
+        )
+    return url.get_secret_value()
+
+
+def _place(url: str) -> str:
+    """Host and port of an address, without its password."""
+    try:
+        parts = urlsplit(url)
+        return f"{parts.hostname or 'the local socket'}:{parts.port or 5432}"
+    except ValueError:
+        return "an address that can't be read"
+
+
+def _told(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[-1][:200] if lines else type(error).__name__

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -30,13 +31,13 @@ class InputFormat(StrEnum):
     """How the lines of a batch file are written."""
 
     CSV = "csv"
-    JSONLINES = "jsonl"
+    JSON_LINES = "jsonl"
 
 
 _BY_SUFFIX = {
     ".csv": InputFormat.CSV,
-    ".jsonl": InputFormat.JSONLINES,
-    ".ndjson": InputFormat.JSONLINES,
+    ".jsonl": InputFormat.JSON_LINES,
+    ".ndjson": InputFormat.JSON_LINES,
 }
 
 
@@ -53,10 +54,8 @@ def read_items(stream: BinaryIO, file_format: InputFormat | None) -> Iterator[St
     """
     faults = FaultList()
     lines = Lines(stream, faults)
-    try:
+    with suppress(UnreadableError):
         yield from _counted(_items(lines, file_format, faults), lines, faults)
-    except UnreadableError:
-        pass
     faults.raise_if_any()
 
 
@@ -64,7 +63,9 @@ def _items(lines: Lines, file_format: InputFormat | None, faults: FaultList) -> 
     first = lines.peek()
     if not first:
         lines.refuse("file", "empty", f"write the header {TICKET},{TO} and one item per line")
-    chosen = file_format or (InputFormat.JSONLINES if first.lstrip()[:1] in (b"{", b"[") else InputFormat.CSV)
+    if first.lstrip().startswith(b"["):
+        lines.refuse("file", "a JSON array, which can't be read as a stream", "write one object per line (JSON Lines)")
+    chosen = file_format or (InputFormat.JSON_LINES if first.lstrip().startswith(b"{") else InputFormat.CSV)
     return _csv_items(lines, faults) if chosen is InputFormat.CSV else _json_items(lines, faults)
 
 
@@ -86,7 +87,10 @@ def _counted(items: Iterator[StagedItem], lines: Lines, faults: FaultList) -> It
 
 def _csv_items(lines: Lines, faults: FaultList) -> Iterator[StagedItem]:
     rows = csv.reader(iter(lines), strict=True)
-    width, ticket_at, to_at = _columns(lines, next(_csv_rows(rows, lines, faults), (1, []))[1])
+    _, header = next(_csv_rows(rows, lines, faults), (1, []))
+    if faults:
+        raise UnreadableError
+    width, ticket_at, to_at = _columns(lines, header)
     check = _Checker(faults)
     for line_no, row in _csv_rows(rows, lines, faults):
         if len(row) != width:

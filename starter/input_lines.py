@@ -41,11 +41,13 @@ class Lines:
         return line
 
     def __iter__(self) -> Iterator[str]:
-        if self._first:
-            self.line_no += 1
-            yield from self._decoded(self._first)
-        while line := self._read():
-            yield from self._decoded(line)
+        line = self._first or b""
+        self.line_no += bool(line)
+        while line := line or self._read():
+            text = self._decoded(line)
+            line = b""
+            if text is not None:
+                yield text
 
     def refuse(self, field: str, what: str, remedy: str) -> NoReturn:
         """Notes a fault after which reading on makes no sense."""
@@ -59,14 +61,14 @@ class Lines:
             self.refuse(LINE, f"longer than {MAX_LINE_BYTES:,} bytes", "write one item per line")
         return line
 
-    def _decoded(self, line: bytes) -> Iterator[str]:
+    def _decoded(self, line: bytes) -> str | None:
         try:
             text = line.decode()
         except UnicodeDecodeError as error:
             what = f"not UTF-8 (byte 0x{line[error.start]:02x} at position {error.start + 1})"
             self._faults.add(InputFault(self.line_no, LINE, what, "save the file as UTF-8"))
-            return
+            return None
         if "\0" in text:
             self._faults.add(InputFault(self.line_no, LINE, "holds a NUL byte", "remove it"))
-            return
-        yield text
+            return None
+        return text

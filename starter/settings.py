@@ -1,9 +1,8 @@
-"""Where the servers are: the environment first, then what `make up` left in `.devstack/env` of the current folder."""
+"""Where the servers are: the environment, and for what it leaves out the `.devstack/env` that `make up` writes."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 
 from dotenv import dotenv_values
@@ -13,36 +12,40 @@ from temporalio.envconfig import ClientConfig, ClientConnectConfig
 
 DEVSTACK_ENV = Path(".devstack/env")
 DEFAULT_TEMPORAL_ADDRESS = "localhost:7233"
+ADOPTED = "TRANSFERS_ADOPTED_SETTINGS"
+"""Names of the variables that came from the file, for error messages."""
 
 
 class Settings(BaseSettings):
     """The settings of the command line. Temporal's own variables (`TEMPORAL_*`) are read by its SDK."""
 
-    model_config = SettingsConfigDict(env_file=DEVSTACK_ENV, env_ignore_empty=True, extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(env_ignore_empty=True, extra="ignore", frozen=True)
 
     database_url: SecretStr | None = None
 
 
-def temporal_config(environment: Mapping[str, str] | None = None) -> ClientConnectConfig:
+def adopt_devstack_env(environment: MutableMapping[str, str], path: Path = DEVSTACK_ENV) -> None:
+    """Fills in the variables that the environment lacks from the development stack's file, if there is one."""
+    values = dotenv_values(path) if path.is_file() else {}
+    adopted = {name: value for name, value in values.items() if value and not environment.get(name)}
+    environment.update(adopted)
+    environment[ADOPTED] = ",".join(sorted(adopted))
+
+
+def temporal_config(environment: Mapping[str, str]) -> ClientConnectConfig:
     """How to reach Temporal, TLS and API key included (`temporalio.envconfig`).
 
     Raises:
         RuntimeError: the profile named or its file can't be used.
     """
-    own = {name: value for name, value in (os.environ if environment is None else environment).items() if value}
-    config = ClientConfig.load_client_connect_config(override_env_vars={**_devstack_values(), **own})
+    variables = {name: value for name, value in environment.items() if value}
+    config = ClientConfig.load_client_connect_config(override_env_vars=variables)
     config.setdefault("target_host", DEFAULT_TEMPORAL_ADDRESS)
     return config
 
 
-def origin_of(name: str) -> str:
+def origin_of(name: str, environment: Mapping[str, str]) -> str:
     """Where a setting comes from, for error messages."""
-    if os.environ.get(name):
-        return f"from {name}"
-    return f"from {DEVSTACK_ENV}" if name in _devstack_values() else "the default"
-
-
-def _devstack_values() -> dict[str, str]:
-    if not DEVSTACK_ENV.is_file():
-        return {}
-    return {name: value for name, value in dotenv_values(DEVSTACK_ENV).items() if value}
+    if name in environment.get(ADOPTED, "").split(","):
+        return f"from {DEVSTACK_ENV}"
+    return f"from {name}" if environment.get(name) else "the default"

@@ -205,3 +205,74 @@ class LaneState(Message):
     """What a round over a lane left."""
 
     open: int
+
+
+class TransferActivities(ABC):
+    """Steps of the queue `transfers`: everything about a batch that needs Postgres only."""
+
+    @activity.defn(name="open_batch")
+    @abstractmethod
+    async def open_batch(self, request: BatchInput) -> BatchPlan:
+        """Writes an inline batch or finds a staged one, and marks it running.
+
+        Raises (as ApplicationError): INVALID_INPUT, BATCH_CONTENT_DIFFERS.
+        """
+
+    @activity.defn(name="reopen_failed_items")
+    @abstractmethod
+    async def reopen_failed_items(self, plan: BatchPlan) -> ReopenResult:
+        """Reopens, page by page, the items that failed before this run."""
+
+    @activity.defn(name="create_transfers")
+    @abstractmethod
+    async def create_transfers(self, work: Slice) -> StepResult:
+        """Validates the range's queued items, locks their tickets and creates their transfers."""
+
+    @activity.defn(name="fail_item")
+    @abstractmethod
+    async def fail_item(self, fault: ItemFault) -> StepResult:
+        """Fails one unbound item with INTERNAL and raises an alert."""
+
+    @activity.defn(name="pause_batch")
+    @abstractmethod
+    async def pause_batch(self, control: ControlInput) -> None:
+        """Forbids new bindings; when it returns, none is under way any more."""
+
+    @activity.defn(name="resume_batch")
+    @abstractmethod
+    async def resume_batch(self, control: ControlInput) -> None:
+        """Allows bindings again."""
+
+    @activity.defn(name="cancel_batch")
+    @abstractmethod
+    async def cancel_batch(self, control: ControlInput) -> StepResult:
+        """Commits the cut, then cancels what isn't bound, page by page, and frees the tickets."""
+
+    @activity.defn(name="close_batch")
+    @abstractmethod
+    async def close_batch(self, control: ControlInput) -> BatchResult:
+        """Writes the final status with its event, once per run, and returns the stored result."""
+
+    @activity.defn(name="raise_alert")
+    @abstractmethod
+    async def raise_alert(self, alert: Alert) -> None:
+        """Records a condition that a person must see."""
+
+
+class BlockchainActivities(ABC):
+    """Steps of the queue `blockchain`: what needs the chain."""
+
+    @activity.defn(name="submit_transfers")
+    @abstractmethod
+    async def submit_transfers(self, work: Slice) -> StepResult:
+        """Binds what the lanes have room for, signs and broadcasts it; `left` counts the rest."""
+
+    @activity.defn(name="confirm_transfers")
+    @abstractmethod
+    async def confirm_transfers(self, work: Slice) -> StepResult:
+        """Settles the range's transfers that a block at depth decides; NOT_YET while some are open."""
+
+    @activity.defn(name="tend_lane")
+    @abstractmethod
+    async def tend_lane(self, work: LaneWork) -> LaneState:
+        """One round over a lane's open nonces: sign, send again, settle."""

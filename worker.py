@@ -126,7 +126,7 @@ def chain_activities(settings: WorkerSettings, to: Connections, waker: Waker, la
     ledgers = ChainLedgers(
         runs=BatchRuns(to.pool),
         retries=Retries(to.pool, partial(judge, keccak256=keccak256), settings.own_contracts),
-        binding=Binding(to.pool, to.chain_id),
+        binding=Binding(to.pool, to.chain_id, list(to.signers)),
         attempts=attempts,
         settling=Settling(to.pool),
     )

@@ -77,7 +77,7 @@ def read_settings() -> WorkerSettings:
         SettingsError: every fault, one a line.
     """
     try:
-        return WorkerSettings()  # type: ignore[call-arg]  # the environment fills it
+        return WorkerSettings()
     except ValidationError as error:
         raise SettingsError("\n".join(map(_told, error.errors(include_url=False)))) from None
 

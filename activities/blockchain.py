@@ -32,6 +32,8 @@ STALE_AFTER = timedelta(seconds=4)
 # One round over a lane looks at its lowest nonces only: nothing above a gap can be mined anyway.
 MOST_TENDED = 200
 ROOM_POLL_S = 0.3
+# Each round binds what one lane takes, or finds itself overtaken; a slice has 1,000 items at most.
+MOST_ROUNDS = 100
 LANE_POLL_S = 2.0
 
 
@@ -139,7 +141,7 @@ class Blockchain(Step, BlockchainActivities):
     async def _submit(self, work: Slice) -> _Submitted:
         """Reads what is ready, plans it, and binds it lane by lane until nothing is left or no lane has room."""
         done, woken = 0, frozenset[UUID]()
-        while True:
+        for _ in range(MOST_ROUNDS):
             settlement, ready = await self._ledgers.binding.ready(work)
             if not ready:
                 return _Submitted(done, 0, woken)
@@ -151,6 +153,7 @@ class Blockchain(Step, BlockchainActivities):
                 return _Submitted(done, len(ready), woken, stopped=stopped)
             done += len(bound.transactions)
             woken |= bound.subscription_ids
+        raise not_yet("other copies are quicker", ROOM_POLL_S)
 
     async def _bind(self, batch_id: UUID, planned: Sequence[PlannedTransaction]) -> Bound | None:
         """Binds and sends what fits on the emptiest lane; None where no lane has room."""

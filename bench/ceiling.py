@@ -11,7 +11,6 @@ import sys
 import time
 from collections import deque
 from collections.abc import Sequence
-from itertools import count
 from uuid import uuid4
 
 import httpx
@@ -26,6 +25,7 @@ from chain.quantities import to_bytes
 from chain.recipients import Recipients
 from chain.rpc import JsonRpc
 from chain.sender import Sender
+from chain.signing import KeySigner
 from devstack.deploy import lane_signers
 from workflows.interface.chain import (
     Attempt,
@@ -57,11 +57,15 @@ class CeilingJob(Figures):
     lane_max_in_flight: int
 
 
-class ForgetfulLedger:
-    """A `ChainLedger` that stores nothing but the bytes to send again."""
+class MemoryLedger:
+    """A `ChainLedger` that keeps the attempts of one lane in memory, by nonce."""
+
+    def __init__(self) -> None:
+        self.attempts: dict[int, Attempt] = {}
 
     async def store_first_attempts(self, attempts: Sequence[Attempt]) -> list[Attempt]:
-        """Nothing is stored, so all of them stand."""
+        """All of them stand: there's no other copy."""
+        self.attempts.update((attempt.transaction_id, attempt) for attempt in attempts)
         return list(attempts)
 
     async def store_next_attempts(self, attempts: Sequence[Attempt]) -> None:
@@ -94,24 +98,25 @@ class Work:
 
 
 class LaneRun:
-    """Keeps one lane as full as its limit allows."""
+    """Keeps one lane as full as its limit allows. Its nonces serve as transaction ids."""
 
-    def __init__(self, lane: Lane, first_nonce: int, most_open: int, sender: Sender, confirmer: Confirmer) -> None:
-        self._lane = lane
-        self._nonces = count(first_nonce)
-        self._most_open = most_open
-        self._sender = sender
-        self._confirmer = confirmer
+    def __init__(self, job: CeilingJob, rpc: JsonRpc, signer: KeySigner, first_nonce: int) -> None:
+        router = to_bytes(job.router)
+        self._lane = Lane(job.chain_id, signer.address)
+        self._most_open = job.lane_max_in_flight
+        self._ledger = MemoryLedger()
+        self._sender = Sender(rpc, self._ledger, {signer.address: signer}, router)
+        self._confirmer = Confirmer(rpc, router)
         self._planned: deque[PlannedTransaction] = deque()
         self._open: dict[int, BoundTransaction] = {}
-        self._sent_at: dict[int, float] = {}
+        self._next_nonce = first_nonce
+        self._moved_at = time.monotonic()
         self.transactions = 0
         self.resent = 0
 
     async def run(self, work: Work) -> None:
         """Takes slices until none is left and all that was sent is final."""
-        looked_at = 0.0
-        more = True
+        looked_at, more = 0.0, True
         while more or self._planned or self._open:
             if more and not self._planned:
                 self._planned.extend(await work.next_slice())
@@ -125,23 +130,23 @@ class LaneRun:
                 await asyncio.sleep(POLL_S)
 
     async def _fill(self) -> bool:
+        """Sends what there's room for; whether that was anything."""
         room = min(self._most_open - len(self._open), len(self._planned))
         if not room:
             return False
+        if not self._open:
+            self._moved_at = time.monotonic()
         bound = [self._bound(self._planned.popleft()) for _ in range(room)]
-        for transaction in bound:
-            self._sent_at[transaction.nonce] = time.monotonic()
         await self._sender.sign_and_send(bound)
-        self.transactions += room
         return True
 
     def _bound(self, planned: PlannedTransaction) -> BoundTransaction:
-        nonce = next(self._nonces)
-        transaction = BoundTransaction(
+        nonce, self._next_nonce = self._next_nonce, self._next_nonce + 1
+        self._open[nonce] = BoundTransaction(
             nonce, self._lane, nonce, planned.settlement, planned.gas_limit, planned.key, planned.transfers
         )
-        self._open[nonce] = transaction
-        return transaction
+        self.transactions += 1
+        return self._open[nonce]
 
     async def _confirm(self) -> bool:
         """Takes out what is final; whether anything was."""
@@ -152,5 +157,50 @@ class LaneRun:
         for result in results:
             if any(transfer.outcome is not Outcome.MOVED for transfer in result.transfers):
                 raise RuntimeError(f"transaction {result.tx_hash.hex()} didn't move every ticket")
-            del self._open[result.transaction_id], self._sent_at[result.transaction_id]
+            del self._open[result.transaction_id]
+            self._moved_at = time.monotonic()
         return bool(results)
+
+    async def _send_again(self) -> None:
+        """After a while without progress: what the node has dropped, lowest nonce first."""
+        if time.monotonic() - self._moved_at < STALE_S:
+            return
+        attempts = self._ledger.attempts
+        report = await self._sender.resend([t._replace(attempts=(attempts[n],)) for n, t in self._open.items()])
+        self.resent += report.delivered
+        self._moved_at = time.monotonic()
+
+    def _sent(self, transaction: BoundTransaction) -> SentTransaction:
+        nonce = transaction.nonce
+        hashes = (self._ledger.attempts[nonce].tx_hash,)
+        return SentTransaction(nonce, self._lane, nonce, transaction.settlement, transaction.key, hashes)
+
+
+async def run_job(job: CeilingJob) -> CeilingRun:
+    """Sends everything on all lanes at once and returns when the last ticket has moved for good."""
+    async with httpx.AsyncClient(transport=AiohttpTransport(trust_env=False), timeout=20, trust_env=False) as http:
+        rpc = JsonRpc(http, job.rpc_url)
+        signers = lane_signers()
+        accounts = await read_accounts(rpc, [signer.address for signer in signers])
+        lanes = [LaneRun(job, rpc, s, account.latest_nonce) for s, account in zip(signers, accounts, strict=True)]
+        work = Work(job, rpc)
+        started = time.monotonic()
+        await asyncio.gather(*(lane.run(work) for lane in lanes))
+        return CeilingRun(
+            items=job.items,
+            settlement=job.settlement,
+            duration_s=time.monotonic() - started,
+            transactions=sum(lane.transactions for lane in lanes),
+            resent=sum(lane.resent for lane in lanes),
+        )
+
+
+def main() -> int:
+    """Entry point of the process."""
+    job = CeilingJob.model_validate_json(sys.stdin.read())
+    print(uvloop.run(run_job(job)).model_dump_json())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,5 +1,5 @@
 """The same commands as `transfers dev`, for make: `python -m devstack up`."""
 
-from devstack.cli import app
+from devstack.cli import main
 
-app(prog_name="python -m devstack")
+main()

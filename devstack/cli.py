@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import asyncpg
 import httpx
@@ -25,6 +25,7 @@ from devstack.receiver import run_receiver
 from devstack.seed import Minted, mint, open_pool, open_rpc
 from devstack.stack import Stack
 from devstack.state import DEFAULT_FOLDER, Deployment, StackState
+from starter.leaving import leave
 
 MAX_USER_ID_BYTES = 64
 MAX_MINT = 1_000_000
@@ -94,6 +95,15 @@ def receiver(
         run_receiver(port, tuple(secret or ()), quiet)
 
 
+def main() -> NoReturn:
+    """Entry point of `python -m devstack`."""
+    try:
+        app(prog_name="python -m devstack")
+    except SystemExit as ended:
+        leave(ended.code if isinstance(ended.code, int) else int(ended.code is not None))
+    leave(0)
+
+
 def clean_all() -> None:
     """Removes the stack's folder; the demo's stack lies inside and goes first.
 
@@ -124,6 +134,8 @@ def minted_text(minted: Minted) -> str:
 @contextmanager
 def one_line_errors() -> Iterator[None]:
     """Turns an expected failure into one line and exit code 1, Ctrl-C or SIGTERM into exit code 130."""
+    # SIGINT too: a shell that starts a command in the background has it ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, as_interrupt)
     try:

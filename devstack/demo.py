@@ -12,7 +12,7 @@ import signal
 import sys
 import time
 from collections import Counter
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import httpx
 from rich.console import Console
@@ -32,6 +32,7 @@ from devstack.seed import ensure_wallets, mint, open_pool, open_rpc
 from devstack.stack import Stack, uninterrupted
 from devstack.state import DEFAULT_FOLDER, write_private
 from ledger.pool import Pool
+from starter.leaving import leave
 
 DEMO_FOLDER = DEFAULT_FOLDER / "demo"
 REPORT_FILE = DEFAULT_FOLDER / "demo-report.json"
@@ -177,12 +178,15 @@ def webhook_figures(due: dict[str, float], received: dict[str, Any]) -> WebhookF
     )
 
 
-def main() -> int:
+def main() -> NoReturn:
     """Entry point of `make demo`; exit code 1 when the outcome differs from what was asked for."""
     crash, keep = os.environ.get("CRASH", "") not in ("", "0"), os.environ.get("KEEP", "") not in ("", "0")
-    with one_line_errors():
-        report = Demo(_console(), crash, keep).run()
-    return 1 if report.faults else 0
+    try:
+        with one_line_errors():
+            report = Demo(_console(), crash, keep).run()
+    except SystemExit as ended:
+        leave(ended.code if isinstance(ended.code, int) else 1)
+    leave(1 if report.faults else 0)
 
 
 def _console() -> Console:
@@ -207,4 +211,4 @@ async def _received(receiver_url: str) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

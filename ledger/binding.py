@@ -40,11 +40,12 @@ class LaneRoom(NamedTuple):
 
 
 class Binding:
-    """Hands out nonces on one chain."""
+    """Hands out nonces of the lanes on one chain whose keys this process holds."""
 
-    def __init__(self, pool: Pool, chain_id: int) -> None:
+    def __init__(self, pool: Pool, chain_id: int, signers: Sequence[bytes]) -> None:
         self._pool = pool
         self._chain_id = chain_id
+        self._signers = signers
 
     async def ready(self, work: Slice) -> tuple[Settlement, list[ChainTransfer]]:
         """The range's accepted transfers that are due, in item order."""
@@ -59,7 +60,7 @@ class Binding:
 
     async def rooms(self) -> list[LaneRoom]:
         """Lanes with room, the emptiest first."""
-        rows = await self._pool.fetch(_SQL["lane_rooms"], self._chain_id)
+        rows = await self._pool.fetch(_SQL["lane_rooms"], self._chain_id, self._signers)
         return [LaneRoom(Lane(self._chain_id, row["signer"]), row["room"]) for row in rows]
 
     async def bind(self, batch_id: UUID, lane: Lane, planned: Sequence[PlannedTransaction]) -> Bound:

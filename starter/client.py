@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from temporalio.client import (
@@ -20,12 +20,13 @@ from temporalio.client import (
     WorkflowQueryFailedError,
 )
 from temporalio.common import SearchAttributeKey, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
-from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
+from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from ledger.fingerprint import request_sha256
 from starter.errors import UnavailableError
 from starter.requests import BatchStarted, chosen_batch_id, inline_request, staged_items
+from starter.temporal_errors import failure_of, has_ended, translated
 from workflows.interface.batch import BatchInput, BatchItem, BatchProgress, BatchResult, CancelReason
 from workflows.interface.codes import BatchStatus, ErrorCode, Settlement
 from workflows.interface.errors import RequestError
@@ -53,6 +54,20 @@ _ENDED_BADLY = (
     WorkflowExecutionStatus.TERMINATED,
     WorkflowExecutionStatus.TIMED_OUT,
 )
+
+
+class _Label(NamedTuple):
+    """What a start tells of the batch for people and for comparison; all of it optional."""
+
+    from_user_id: str | None = None
+    item_count: int | None = None
+    sha256: str | None = None
+
+    @property
+    def summary(self) -> str:
+        """The static summary of the workflow."""
+        count = "batch" if self.item_count is None else f"{self.item_count:,} tickets"
+        return count if self.from_user_id is None else f"{count} of {self.from_user_id}"
 
 
 class TransferClient:
@@ -83,10 +98,12 @@ class TransferClient:
         )
         rows = staged_items(request)
         sha256 = request_sha256(request.from_user_id or "", rows, settlement).hex()
+        label = _Label(request.from_user_id, len(rows), sha256)
         try:
-            await self._start(request, len(rows), request.from_user_id, sha256, _ONCE)
+            await self._start(request, reuse=_ONCE, label=label)
         except WorkflowAlreadyStartedError:
-            return await self._first_batch(request, len(rows), sha256)
+            status = await self._first_batch(request, label)
+            return BatchStarted(batch_id=request.batch_id, status=status, item_count=len(rows))
         return BatchStarted(batch_id=request.batch_id, status=BatchStatus.QUEUED, item_count=len(rows))
 
     async def start_staged(
@@ -102,7 +119,8 @@ class TransferClient:
         The other arguments only label the workflow.
         """
         try:
-            await self._start(BatchInput(batch_id=batch_id), item_count, from_user_id, sha256, _AGAIN_AFTER_FAILURE)
+            label = _Label(from_user_id, item_count, sha256)
+            await self._start(BatchInput(batch_id=batch_id), reuse=_AGAIN_AFTER_FAILURE, label=label)
         except WorkflowAlreadyStartedError:
             return False
         return True
@@ -130,9 +148,9 @@ class TransferClient:
         try:
             return BatchResult.model_validate(await self._handle(batch_id).result())
         except WorkflowFailureError as error:
-            raise _failure_of(batch_id, error) from error
+            raise failure_of(batch_id, error) from error
         except RPCError as error:
-            raise _translated(error, batch_id) from error
+            raise translated(error, batch_id) from error
 
     async def cancel(self, batch_id: UUID, reason: str | None = None, *, from_user_id: str | None = None) -> None:
         """Asks the batch to stop: what isn't bound to a chain transaction is cancelled, the rest finishes.
@@ -144,13 +162,15 @@ class TransferClient:
             RequestError: NOT_ALLOWED, it has ended already.
         """
         argument = CancelReason(reason=reason).model_dump(mode="json", by_alias=True, exclude_none=True)
-        start_signal = (Signal.CANCEL_BATCH, argument)
+        request, label, start_signal = (
+            BatchInput(batch_id=batch_id),
+            _Label(from_user_id),
+            (Signal.CANCEL_BATCH, argument),
+        )
         try:
-            await self._start(
-                BatchInput(batch_id=batch_id), None, from_user_id, None, _AGAIN_AFTER_FAILURE, start_signal
-            )
+            await self._start(request, reuse=_AGAIN_AFTER_FAILURE, label=label, start_signal=start_signal)
         except WorkflowAlreadyStartedError as error:
-            raise _has_ended(batch_id) from error
+            raise has_ended(batch_id) from error
 
     async def pause(self, batch_id: UUID) -> None:
         """Asks the batch to bind nothing new; what is bound finishes.
@@ -172,7 +192,7 @@ class TransferClient:
         """
         request = BatchInput(batch_id=batch_id, retry_failed=True)
         try:
-            await self._start(request, None, from_user_id, None, WorkflowIDReusePolicy.ALLOW_DUPLICATE)
+            await self._start(request, reuse=WorkflowIDReusePolicy.ALLOW_DUPLICATE, label=_Label(from_user_id))
         except WorkflowAlreadyStartedError as error:
             raise RequestError(
                 ErrorCode.NOT_ALLOWED, f"batch {batch_id} still runs: retry what failed once it has ended"
@@ -181,12 +201,12 @@ class TransferClient:
     async def _start(
         self,
         request: BatchInput,
-        item_count: int | None,
-        from_user_id: str | None,
-        sha256: str | None,
+        *,
         reuse: WorkflowIDReusePolicy,
+        label: _Label,
         start_signal: tuple[Signal, dict[str, Any]] | None = None,
     ) -> None:
+        conflict = WorkflowIDConflictPolicy.UNSPECIFIED if start_signal else WorkflowIDConflictPolicy.FAIL
         try:
             await self._temporal.start_workflow(
                 WorkflowType.BATCH_TRANSFER,
@@ -195,22 +215,20 @@ class TransferClient:
                 task_queue=Queue.TRANSFERS,
                 task_timeout=TASK_TIMEOUT,
                 id_reuse_policy=reuse,
-                id_conflict_policy=(
-                    WorkflowIDConflictPolicy.UNSPECIFIED if start_signal else WorkflowIDConflictPolicy.FAIL
-                ),
-                memo={MemoKey.REQUEST_SHA256: sha256} if sha256 else None,
-                static_summary=_summary(item_count, from_user_id),
-                # Without a sender known, the batch shares its workers as a sender of its own.
-                priority=batch_priority(from_user_id or str(request.batch_id)),
+                id_conflict_policy=conflict,
+                memo={MemoKey.REQUEST_SHA256: label.sha256} if label.sha256 else None,
+                static_summary=label.summary,
+                # Where the sender isn't known, the batch shares the workers as a sender of its own.
+                priority=batch_priority(label.from_user_id or str(request.batch_id)),
                 start_signal=start_signal[0] if start_signal else None,
                 start_signal_args=[start_signal[1]] if start_signal else [],
                 rpc_timeout=ANSWER_TIMEOUT,
             )
         except RPCError as error:
-            raise _translated(error, request.batch_id) from error
+            raise translated(error, request.batch_id) from error
 
-    async def _first_batch(self, request: BatchInput, item_count: int, sha256: str) -> BatchStarted:
-        """What stands under an id that was taken, if it's the same request."""
+    async def _first_batch(self, request: BatchInput, label: _Label) -> BatchStatus:
+        """The status of what stands under an id that was taken, if it's the same request."""
         description = await self._describe(request.batch_id)
         first = await description.memo_value(MemoKey.REQUEST_SHA256, None)
         if first is None:
@@ -218,20 +236,18 @@ class TransferClient:
             raise UnavailableError(
                 f"batch {request.batch_id} was started before and no worker has opened it yet: ask again shortly"
             )
-        if first != sha256:
+        if first != label.sha256:
             raise RequestError(
                 ErrorCode.BATCH_CONTENT_DIFFERS,
                 f"batch {request.batch_id} holds another request: use a new batch id or idempotency key for this one",
             )
-        if description.status in _ENDED_BADLY and await self._begin_again(request, item_count, sha256):
-            return BatchStarted(batch_id=request.batch_id, status=BatchStatus.QUEUED, item_count=item_count)
-        return BatchStarted(
-            batch_id=request.batch_id, status=await self._status(description, request.batch_id), item_count=item_count
-        )
+        if description.status in _ENDED_BADLY and await self._begin_again(request, label):
+            return BatchStatus.QUEUED
+        return await self._status(description, request.batch_id)
 
-    async def _begin_again(self, request: BatchInput, item_count: int, sha256: str) -> bool:
+    async def _begin_again(self, request: BatchInput, label: _Label) -> bool:
         try:
-            await self._start(request, item_count, request.from_user_id, sha256, _AGAIN_AFTER_FAILURE)
+            await self._start(request, reuse=_AGAIN_AFTER_FAILURE, label=label)
         except WorkflowAlreadyStartedError:
             return False
         return True
@@ -249,25 +265,25 @@ class TransferClient:
         except WorkflowQueryFailedError as error:
             raise UnavailableError(f"batch {batch_id} can't answer yet: {error}") from error
         except RPCError as error:
-            raise _translated(error, batch_id) from error
+            raise translated(error, batch_id) from error
         return BatchProgress.model_validate(answer)
 
     async def _signal(self, batch_id: UUID, signal: Signal) -> None:
         description = await self._describe(batch_id)
         if description.status is not WorkflowExecutionStatus.RUNNING:
-            raise _has_ended(batch_id)
+            raise has_ended(batch_id)
         try:
             await self._handle(batch_id).signal(signal, rpc_timeout=ANSWER_TIMEOUT)
         except RPCError as error:
             if error.status is RPCStatusCode.NOT_FOUND:
-                raise _has_ended(batch_id) from error
-            raise _translated(error, batch_id) from error
+                raise has_ended(batch_id) from error
+            raise translated(error, batch_id) from error
 
     async def _describe(self, batch_id: UUID) -> WorkflowExecutionDescription:
         try:
             return await self._handle(batch_id).describe(rpc_timeout=ANSWER_TIMEOUT)
         except RPCError as error:
-            raise _translated(error, batch_id) from error
+            raise translated(error, batch_id) from error
 
     def _handle(self, batch_id: UUID) -> WorkflowHandle[Any, Any]:
         return self._temporal.get_workflow_handle(batch_workflow_id(batch_id))
@@ -276,29 +292,3 @@ class TransferClient:
 def _as_json(message: Message) -> dict[str, Any]:
     """Plain JSON values, so that the client's own data converter doesn't matter."""
     return message.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_defaults=True)
-
-
-def _summary(item_count: int | None, from_user_id: str | None) -> str:
-    count = "batch" if item_count is None else f"{item_count:,} tickets"
-    return count if from_user_id is None else f"{count} of {from_user_id}"
-
-
-def _has_ended(batch_id: UUID) -> RequestError:
-    return RequestError(ErrorCode.NOT_ALLOWED, f"batch {batch_id} has ended already")
-
-
-def _failure_of(batch_id: UUID, error: WorkflowFailureError) -> RequestError:
-    cause = error.cause
-    if isinstance(cause, ApplicationError) and cause.type in list(ErrorCode):
-        return RequestError(ErrorCode(cause.type), cause.message)
-    return RequestError(ErrorCode.DEFECT, f"the workflow of batch {batch_id} ended without a result: {cause}")
-
-
-def _translated(error: RPCError, batch_id: UUID) -> Exception:
-    if error.status is RPCStatusCode.NOT_FOUND:
-        return RequestError(
-            ErrorCode.NOT_FOUND, f"Temporal knows no batch {batch_id}: it was never started, or long ago"
-        )
-    if error.status is RPCStatusCode.INVALID_ARGUMENT:
-        return RequestError(ErrorCode.INVALID_INPUT, error.message)
-    return UnavailableError(f"Temporal doesn't answer as it should: {error.message} ({error.status.name})")

@@ -19,6 +19,15 @@ from starter.settings import Settings, origin_of, temporal_config
 
 POOL_SIZE = 2
 CONNECT_TIMEOUT = timedelta(seconds=5)
+_LOST_POSTGRES = (
+    ConnectionResetError,
+    ConnectionRefusedError,
+    TimeoutError,
+    asyncpg.InterfaceError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+)
 _REMEDY = "start it (`make up` starts a development stack) or correct the setting"
 
 
@@ -34,23 +43,18 @@ async def open_postgres() -> AsyncIterator[Pool]:
     where = f"Postgres at {_place(url)} ({origin_of('DATABASE_URL', os.environ)})"
     try:
         pool = await create_pool(url, most_connections=POOL_SIZE, name="transfers command line")
-        try:
-            yield pool
-        finally:
-            pool.terminate()
     except asyncpg.ClientConfigurationError as error:
         raise SettingsError(f"DATABASE_URL can't be used: {error}") from error
-    except asyncpg.UndefinedTableError as error:
-        raise UnavailableError(f"{where} has no tables of this service yet: start a worker, which makes them") from error
-    except (OSError, TimeoutError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError) as error:
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         raise UnavailableError(f"{where} doesn't answer: {_told(error)}; {_REMEDY}") from error
-    except (
-        asyncpg.InvalidAuthorizationSpecificationError,
-        asyncpg.InvalidCatalogNameError,
-        asyncpg.OperatorInterventionError,
-        asyncpg.InsufficientResourcesError,
-    ) as error:
-        raise UnavailableError(f"{where} refuses: {error}; {_REMEDY}") from error
+    try:
+        yield pool
+    except asyncpg.UndefinedTableError as error:
+        raise UnavailableError(f"{where} has no tables of this service: start a worker, which makes them") from error
+    except _LOST_POSTGRES as error:
+        raise UnavailableError(f"{where} doesn't answer any more: {_told(error)}; {_REMEDY}") from error
+    finally:
+        pool.terminate()
 
 
 async def connect_temporal() -> Client:
@@ -90,9 +94,10 @@ def _place(url: str) -> str:
     """Host and port of an address, without its password."""
     try:
         parts = urlsplit(url)
-        return f"{parts.hostname or 'the local socket'}:{parts.port or 5432}"
+        host, port = parts.hostname or "the local socket", parts.port or 5432
     except ValueError:
         return "an address that can't be read"
+    return f"{host}:{port}"
 
 
 def _told(error: BaseException) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from ledger.staging import BatchHeader, BatchWriter, ItemStream
+from ledger.staging import BatchHeader, BatchWriter, ItemStream, StoredBatch
 from starter.client import TransferClient
+from starter.errors import UnavailableError
 from starter.requests import BatchStarted
 
 
@@ -23,10 +24,18 @@ class StagedStarter:
         """
         stored = await self._writer.write(header, items)
         if not stored.status.ended:
+            await self._start(stored)
+        return BatchStarted(batch_id=stored.batch_id, status=stored.status, item_count=stored.item_count)
+
+    async def _start(self, stored: StoredBatch) -> None:
+        try:
             await self._client.start_staged(
                 stored.batch_id,
                 from_user_id=stored.from_user_id,
                 item_count=stored.item_count,
                 sha256=stored.request_sha256.hex(),
             )
-        return BatchStarted(batch_id=stored.batch_id, status=stored.status, item_count=stored.item_count)
+        except UnavailableError as error:
+            raise UnavailableError(
+                f"{error}. Batch {stored.batch_id} is written and not started: repeat the request under this batch id"
+            ) from error

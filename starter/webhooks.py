@@ -7,28 +7,28 @@ import base64
 import math
 import secrets
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import datetime
 from typing import Annotated, Any, TypeVar
 from uuid import UUID
 
-import asyncpg
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from ledger.pool import create_pool
 from ledger.webhooks import NewSubscription, Subscription, WebhookLedger
-from workflows.interface.codes import EventType
+from starter.connections import open_postgres
+from starter.errors import SettingsError, UnavailableError
+from starter.exit_codes import ExitCode, exit_code_of
+from workflows.interface.codes import ErrorCode, EventType
 from workflows.interface.deliveries import RetryPolicy
+from workflows.interface.errors import RequestError
 from workflows.interface.message import Message
 from workflows.interface.requests import MAX_USER_ID_BYTES
 from workflows.interface.targets import checked_target
 
 SECRET_BYTES = 32
 """Standard Webhooks asks for 24 to 64 random bytes."""
-EXIT_FAILED, EXIT_USAGE = 1, 2
 ALL_EVENTS = "*"
 EVENT_FAMILIES = tuple(sorted({f"{kind.partition('.')[0]}.*" for kind in EventType}))
 _DEFAULT = RetryPolicy()
@@ -36,12 +36,7 @@ _DEFAULT = RetryPolicy()
 app = typer.Typer(no_args_is_help=True, help="Webhook subscriptions: create, list, disable.")
 T = TypeVar("T")
 
-DatabaseUrl = Annotated[str, typer.Option(envvar="DATABASE_URL", help="Postgres.", show_envvar=True)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-
-
-class WebhooksError(Exception):
-    """What the command says on one line before it ends."""
 
 
 class RetryView(Message):
@@ -79,7 +74,6 @@ class CreatedView(SubscriptionView):
 def create(
     *,
     url: Annotated[str, typer.Option(help="http(s) address that takes the POSTs.")],
-    database_url: DatabaseUrl,
     user: Annotated[str | None, typer.Option(help="Only events of this sender's tickets.")] = None,
     event_type: Annotated[
         list[str] | None, typer.Option(help="e.g. transfer.completed, a family like batch.*, or *; may be repeated.")
@@ -97,13 +91,12 @@ def create(
     async def ask(ledger: WebhookLedger) -> Subscription:
         return await ledger.create_subscription(_new_subscription(url, secret, user, event_type or (), retry))
 
-    view = CreatedView(**_fields(_run(database_url, ask)), secret=secret_text(secret))
+    view = CreatedView(**_fields(_run(ask)), secret=secret_text(secret))
     print(view.model_dump_json() if as_json else f"{_line(view)}\nsecret (shown this once): {view.secret}")
 
 
 @app.command("list")
 def list_subscriptions(
-    database_url: DatabaseUrl,
     with_disabled: Annotated[bool, typer.Option("--all", help="Disabled ones too.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -112,7 +105,7 @@ def list_subscriptions(
     async def ask(ledger: WebhookLedger) -> list[Subscription]:
         return await ledger.list_subscriptions(with_disabled=with_disabled)
 
-    views = [SubscriptionView(**_fields(one)) for one in _run(database_url, ask)]
+    views = [SubscriptionView(**_fields(one)) for one in _run(ask)]
     if as_json:
         print("[" + ",".join(view.model_dump_json() for view in views) + "]")
     else:
@@ -122,7 +115,6 @@ def list_subscriptions(
 @app.command()
 def disable(
     subscription_id: Annotated[UUID, typer.Argument(help="As `list` shows it.")],
-    database_url: DatabaseUrl,
     reason: Annotated[str, typer.Option(help="Kept with the subscription.")] = "disabled by an operator",
     as_json: AsJson = False,
 ) -> None:
@@ -133,9 +125,9 @@ def disable(
         for one in await ledger.list_subscriptions(with_disabled=True):
             if one.subscription_id == subscription_id:
                 return one
-        raise WebhooksError(f"there is no subscription {subscription_id}")
+        raise RequestError(ErrorCode.NOT_FOUND, f"there is no subscription {subscription_id}")
 
-    view = SubscriptionView(**_fields(_run(database_url, ask)))
+    view = SubscriptionView(**_fields(_run(ask)))
     print(view.model_dump_json() if as_json else _line(view))
 
 
@@ -161,48 +153,45 @@ def _new_subscription(
     url: str, secret: bytes, user: str | None, event_types: Sequence[str], retry: RetryPolicy
 ) -> NewSubscription:
     if user is not None and not 0 < len(_plain(user).encode()) <= MAX_USER_ID_BYTES:
-        raise WebhooksError(f"--user must be 1 to {MAX_USER_ID_BYTES} bytes")
+        raise _refused(f"--user must be 1 to {MAX_USER_ID_BYTES} bytes")
     if not retry.max_delay_s >= retry.first_delay_s:
-        raise WebhooksError("--max-delay-s must be at least --first-delay-s")
+        raise _refused("--max-delay-s must be at least --first-delay-s")
     if math.isnan(retry.delay_coefficient):
-        raise WebhooksError("--delay-coefficient must be a number")
+        raise _refused("--delay-coefficient must be a number")
     try:
         return NewSubscription(checked_target(url), secret, user, checked_event_types(event_types), retry)
     except ValueError as error:
-        raise WebhooksError(str(error)) from error
+        raise _refused(str(error)) from error
+
+
+def _refused(why: str) -> RequestError:
+    return RequestError(ErrorCode.INVALID_INPUT, why)
 
 
 def _plain(text: str) -> str:
     if "\0" in text or not text.isprintable():
-        raise WebhooksError("control characters aren't allowed")
+        raise _refused("control characters aren't allowed")
     return text
 
 
-def _run(database_url: str, ask: Callable[[WebhookLedger], Coroutine[Any, Any, T]]) -> T:
+def _run(ask: Callable[[WebhookLedger], Coroutine[Any, Any, T]]) -> T:
     async def run() -> T:
-        async with _ledger(database_url) as ledger:
-            return await ask(ledger)
+        async with open_postgres() as pool:
+            return await ask(WebhookLedger(pool))
 
     try:
         return asyncio.run(run())
-    except WebhooksError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise typer.Exit(EXIT_USAGE) from error
-    except asyncpg.UndefinedTableError as error:
-        print("error: the database has no tables yet: start the stack or a worker first", file=sys.stderr)
-        raise typer.Exit(EXIT_FAILED) from error
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
-        print(f"error: Postgres at DATABASE_URL doesn't do it: {error}", file=sys.stderr)
-        raise typer.Exit(EXIT_FAILED) from error
+    except RequestError as error:
+        raise _ended(error, exit_code_of(error.code)) from error
+    except SettingsError as error:
+        raise _ended(error, ExitCode.BAD_INPUT) from error
+    except UnavailableError as error:
+        raise _ended(error, ExitCode.FAILED) from error
 
 
-@asynccontextmanager
-async def _ledger(database_url: str) -> AsyncIterator[WebhookLedger]:
-    pool = await create_pool(database_url, most_connections=1, name="transfers webhooks")
-    try:
-        yield WebhookLedger(pool)
-    finally:
-        await pool.close()
+def _ended(error: Exception, code: ExitCode) -> typer.Exit:
+    print(f"error: {error}", file=sys.stderr)
+    return typer.Exit(code)
 
 
 def _fields(subscription: Subscription) -> dict[str, Any]:

@@ -111,7 +111,7 @@ async def running_postgres(folder: Path, port: int) -> AsyncIterator[Postgres]:
     """Starts Postgres in the folder, with the template database, and stops it at the end."""
     password, log = secrets.token_urlsafe(12), folder / "postgres.log"
     server = PostgresServer(folder / "postgres", port, password, log)
-    with _stopped_after(await asyncio.to_thread(server.start)) as record:
+    with _stopped_after(await asyncio.to_thread(server.start), signal.SIGINT) as record:
         await asyncio.to_thread(wait_until, "Postgres", record, log, server.is_ready, READY_TIMEOUT_S)
         postgres = Postgres(port, password)
         await postgres.make_template()
@@ -125,18 +125,19 @@ async def running_temporal(folder: Path, ports: Ports) -> AsyncIterator[Temporal
     log, address = folder / "temporal.log", f"{HOST}:{ports.temporal}"
     program = await asyncio.to_thread(temporal_program)
     started = start_temporal(program, folder / "temporal.db", ports.temporal, ports.temporal_ui, log)
-    with _stopped_after(started) as record:
+    # Nobody needs its data afterwards, and its own shutdown takes seconds.
+    with _stopped_after(started, signal.SIGKILL) as record:
         ready = lambda: is_temporal_ready(address)  # noqa: E731
         await asyncio.to_thread(wait_until, "Temporal", record, log, ready, READY_TIMEOUT_S)
         yield Temporal(address)
 
 
 @contextmanager
-def _stopped_after(record: ProcessRecord) -> Iterator[ProcessRecord]:
+def _stopped_after(record: ProcessRecord, number: signal.Signals) -> Iterator[ProcessRecord]:
     try:
         yield record
     finally:
-        stop(record, signal.SIGINT, STOP_TIMEOUT_S)
+        stop(record, number, STOP_TIMEOUT_S)
 
 
 async def _knows(client: Client, namespace: str) -> bool:

@@ -80,18 +80,20 @@ class BatchTransfer:
         """
         wanted = _checked(decoded(request, BatchInput))
         driver = asyncio.create_task(self._drive(wanted))
-        outcome: BatchResult | BatchCursor | None = None
-        while outcome is None:
+        while not driver.done():
             try:
-                outcome = await asyncio.shield(driver)
+                await asyncio.shield(driver)
             except asyncio.CancelledError:
                 # Cancelling the workflow (the Web UI's button) means cancel-batch: what is bound is still settled.
                 self.cancel_wanted = True
+        result = driver.result()
         await self._deliveries.started()
         await workflow.wait_condition(workflow.all_handlers_finished)
-        if isinstance(outcome, BatchCursor):
-            workflow.continue_as_new(BatchInput(batch_id=wanted.batch_id, resume=outcome), task_timeout=TASK_TIMEOUT)
-        return outcome
+        if result is None:
+            # Made at the very last, so that no signal falls between it and the next run.
+            following = BatchInput(batch_id=wanted.batch_id, resume=self._cursor())
+            workflow.continue_as_new(following, task_timeout=TASK_TIMEOUT)
+        return result
 
     @workflow.signal(name=Signal.CANCEL_BATCH)
     def cancel_batch(self, argument: Any = None) -> None:
@@ -148,27 +150,32 @@ class BatchTransfer:
 
     # The course of a run --------------------------------------------------------------------------------------------
 
-    async def _drive(self, request: BatchInput) -> BatchResult | BatchCursor:
+    async def _drive(self, request: BatchInput) -> BatchResult | None:
+        """None where a new run has to go on with the rest."""
         await self._begin(request)
         if self.plan.status.ended:
             return await self._close()
         controls = asyncio.create_task(self._guarded(self._obey()))
+        finished = await self._work_off()
+        self._leaving = True
+        await controls
+        self._raise_failure()
+        return await self._close() if finished else None
+
+    async def _work_off(self) -> bool:
+        """Whether every item has ended; False where a new run has to go on with the rest."""
         while True:
             await self._run_slices()
             if self._more_to_do() and not self.cancel_wanted:
-                break
+                return False
             if self.cancel_wanted:
                 await self._finish_cancel()
             if not self._counts.queued and not self._counts.processing:
-                break
+                return True
             # A run that was cut off before this one may have left items in the middle: all are looked at again.
             workflow.logger.warning("items are open although every slice has ended; looking at all of them again")
             await workflow.sleep(LOOK_AGAIN, summary="items are open although every slice has ended")
             self._next_item = 1
-        self._leaving = True
-        await controls
-        self._raise_failure()
-        return self._cursor() if self._more_to_do() and not self.cancel_wanted else await self._close()
 
     async def _begin(self, request: BatchInput) -> None:
         """Takes up the cursor of the run before, or opens the batch."""
@@ -176,8 +183,8 @@ class BatchTransfer:
         if cursor is not None:
             self.plan, self._counts, self._next_item = cursor.plan, cursor.counts, cursor.next_item
             self._due, self._cancel_reason = list(cursor.due_again), cursor.cancel_reason
-            self.paused, self._pause_wanted = cursor.paused, cursor.paused or self._pause_wanted
-            self.cancel_wanted = self.cancel_wanted or cursor.cancelled
+            self.paused, self._pause_wanted = cursor.paused, cursor.pause_wanted or self._pause_wanted
+            self.cancel_wanted = self.cancel_wanted or cursor.cancel_wanted
             self._set_status(self._running_status())
             return
         self.plan = await self._opened(request)
@@ -353,8 +360,9 @@ class BatchTransfer:
             next_item=self._next_item,
             counts=self._counts,
             due_again=(*ready, *self._due),
-            paused=self._pause_wanted,
-            cancelled=self.cancel_wanted,
+            paused=self.paused,
+            pause_wanted=self._pause_wanted,
+            cancel_wanted=self.cancel_wanted,
             cancel_reason=self._cancel_reason,
         )
 

@@ -11,7 +11,7 @@ ORDER BY i.item_no LIMIT 1000;
 SELECT l.signer, l.max_in_flight - open.count AS room
 FROM chain_lanes l CROSS JOIN LATERAL (SELECT count(*)::int AS count FROM chain_transactions x
   WHERE x.chain_id = l.chain_id AND x.signer = l.signer AND x.settled_at IS NULL) open
-WHERE l.chain_id = $1 AND l.halted_reason IS NULL AND open.count < l.max_in_flight
+WHERE l.chain_id = $1 AND l.signer = ANY ($2::bytea[]) AND l.halted_reason IS NULL AND open.count < l.max_in_flight
 ORDER BY room DESC, l.signer;
 
 -- name: submit_transfers

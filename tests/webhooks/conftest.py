@@ -7,15 +7,23 @@ from uuid import UUID
 
 import pytest
 from aiohttp import web
+from temporalio.client import Client
 
 from ledger.pool import Pool
 from ledger.webhooks import NewSubscription, WebhookLedger
+from tests.servers import Temporal
 from tests.webhooks.receiver import Receiver
 from webhooks.sender import Sender, open_sender
 from workflows.interface.deliveries import Endpoint, RetryPolicy
 
 SECRET = bytes(range(32))
 QUICK = RetryPolicy(max_attempts=5, first_delay_s=0.01, delay_coefficient=1, max_delay_s=0.01)
+
+
+@pytest.fixture(scope="package")
+async def temporal_client(temporal: Temporal) -> Client:
+    """A client of a namespace of these tests' own."""
+    return await temporal.add_namespace("webhooks")
 
 
 @pytest.fixture

@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 import pytest
 
-from ledger.pool import Pool
 from ledger.webhooks import WebhookLedger
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -39,12 +38,6 @@ async def webhooks(database_url: str, *arguments: str) -> Ended:
     )
     out, err = await process.communicate()
     return Ended(process.returncode, out.decode(), err.decode())
-
-
-@pytest.fixture
-def database_url(pool: Pool) -> str:
-    url: str = pool._connect_args[0]
-    return url
 
 
 async def test_create_shows_the_secret_once(database_url: str, ledger: WebhookLedger) -> None:
@@ -86,7 +79,6 @@ async def test_disable_and_list(database_url: str) -> None:
         (("create", "--url", URL, "--first-delay-s", "10", "--max-delay-s", "1"), "--max-delay-s"),
         (("create", "--url", URL, "--first-delay-s", "nan"), "--first-delay-s"),
         (("create",), "--url"),
-        (("disable", "00000000-0000-0000-0000-000000000000"), "no subscription"),
         (("disable", "nonsense"), "UUID"),
     ],
 )
@@ -98,10 +90,17 @@ async def test_bad_use_is_refused(database_url: str, arguments: tuple[str, ...],
     assert "Traceback" not in ended.err
 
 
-@pytest.mark.parametrize("url", ["postgresql://nobody@127.0.0.1:1/none", "nonsense"])
-async def test_database_out_of_reach_is_one_line(url: str) -> None:
-    """Without a database the command ends with exit code 1 and one line."""
+async def test_unknown_subscription_is_not_found(database_url: str) -> None:
+    """Disabling a subscription that doesn't exist ends with exit code 3."""
+    ended = await webhooks(database_url, "disable", "00000000-0000-0000-0000-000000000000")
+    assert (ended.code, ended.out) == (3, "")
+    assert "no subscription" in ended.err
+
+
+@pytest.mark.parametrize(("url", "code"), [("postgresql://nobody@127.0.0.1:1/none", 1), ("nonsense", 2)])
+async def test_database_out_of_reach_is_one_line(url: str, code: int) -> None:
+    """Without a usable database the command ends with one line: exit code 1 out of reach, 2 no address."""
     ended = await webhooks(url, "list")
-    assert ended.code == 1
+    assert ended.code == code
     assert ended.err.startswith("error: ")
     assert ended.err.count("\n") == 1

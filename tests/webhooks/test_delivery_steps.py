@@ -1,4 +1,4 @@
-"""The steps and workflows together, on the real servers: dead endpoints beside healthy ones, the sweep and its schedule."""
+"""Steps and workflows together, on the real servers: dead endpoints beside healthy ones, the sweep, its schedule."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import NamedTuple
 from uuid import UUID, uuid4
 
 import pytest
@@ -28,6 +29,7 @@ from webhooks.sender import Sender
 from workflows.interface.deliveries import Endpoint, RetryPolicy
 from workflows.interface.names import Queue, ScheduleId, WorkflowType, webhook_workflow_id
 from workflows.interface.webhook import SweepResult
+from workflows.sandbox import sandboxed
 from workflows.sweep import SweepWebhookDeliveries
 from workflows.webhook_delivery import WebhookDelivery
 
@@ -35,26 +37,40 @@ SLOTS = 8
 DUE = 60
 
 
-@asynccontextmanager
-async def worker(client: Client, ledger: WebhookLedger, sender: Sender) -> AsyncIterator[None]:
-    """Both queues, as worker.py runs them."""
-    webhooks = Worker(
-        client,
-        task_queue=Queue.WEBHOOKS,
-        workflows=[WebhookDelivery],
-        activities=[Webhooks(ledger, sender, SLOTS).drain_deliveries],
-        max_concurrent_activities=SLOTS,
-        build_id="test",
-    )
-    maintenance = Worker(
-        client,
-        task_queue=Queue.MAINTENANCE,
-        workflows=[SweepWebhookDeliveries],
-        activities=[Maintenance(ledger, client).sweep_webhook_deliveries],
-        build_id="test",
-    )
-    async with webhooks, maintenance:
-        yield
+class Service(NamedTuple):
+    """What the two queues need."""
+
+    client: Client
+    ledger: WebhookLedger
+    sender: Sender
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[Client]:
+        """Works on both queues, as worker.py does."""
+        webhooks = Worker(
+            self.client,
+            task_queue=Queue.WEBHOOKS,
+            workflows=[WebhookDelivery],
+            activities=[Webhooks(self.ledger, self.sender, SLOTS).drain_deliveries],
+            max_concurrent_activities=SLOTS,
+            workflow_runner=sandboxed(),
+            build_id="test",
+        )
+        maintenance = Worker(
+            self.client,
+            task_queue=Queue.MAINTENANCE,
+            workflows=[SweepWebhookDeliveries],
+            activities=[Maintenance(self.ledger, self.client).sweep_webhook_deliveries],
+            workflow_runner=sandboxed(),
+            build_id="test",
+        )
+        async with webhooks, maintenance:
+            yield self.client
+
+
+@pytest.fixture
+def service(temporal_client: Client, ledger: WebhookLedger, sender: Sender) -> Service:
+    return Service(temporal_client, ledger, sender)
 
 
 async def left(pool: Pool, endpoints: list[Endpoint]) -> int:
@@ -85,12 +101,7 @@ def closed_port() -> int:
 
 
 async def test_dead_endpoints_delay_no_others(
-    temporal_client: Client,
-    pool: Pool,
-    ledger: WebhookLedger,
-    sender: Sender,
-    receiver: Receiver,
-    subscriptions: Subscriptions,
+    service: Service, pool: Pool, receiver: Receiver, subscriptions: Subscriptions
 ) -> None:
     """With five dead endpoints among ten (silent, refusing, failing) the five others get everything meanwhile."""
     receiver.answer = lambda request: web.Response(status=500 if request.path == "/broken" else 204)
@@ -99,7 +110,7 @@ async def test_dead_endpoints_delay_no_others(
     urls += [f"http://127.0.0.1:{closed_port()}/", receiver.url.replace("/hooks", "/broken")]
     dead = [await subscriptions.create(url, due=DUE, retry=lasting) for url in urls]
     healthy = [await subscriptions.create(receiver.url, due=DUE) for _ in range(5)]
-    async with worker(temporal_client, ledger, sender), Waker(temporal_client) as waker:
+    async with service.running() as client, Waker(client) as waker:
         await waker.wake(endpoint.subscription_id for endpoint in [*dead, *healthy])
         await until_delivered(pool, healthy)
         # While they're still dead: more comes, and the known-dead ones don't hold it up either.
@@ -108,36 +119,29 @@ async def test_dead_endpoints_delay_no_others(
         await waker.wake(endpoint.subscription_id for endpoint in [*dead, *healthy])
         await until_delivered(pool, healthy)
         assert await left(pool, dead) == 5 * DUE
-        await end(temporal_client, dead)
+        await end(client, dead)
         receiver.release.set()
 
 
 async def test_backlog_is_delivered_through_the_workflow(
-    temporal_client: Client,
-    pool: Pool,
-    ledger: WebhookLedger,
-    sender: Sender,
-    receiver: Receiver,
-    subscriptions: Subscriptions,
+    service: Service, pool: Pool, receiver: Receiver, subscriptions: Subscriptions
 ) -> None:
     """A wake-up brings every due delivery to the receiver once, signed."""
     endpoint = await subscriptions.create(receiver.url, due=700)
-    async with worker(temporal_client, ledger, sender), Waker(temporal_client) as waker:
+    async with service.running() as client, Waker(client) as waker:
         await waker.wake([endpoint.subscription_id])
         await until_delivered(pool, [endpoint])
-        await end(temporal_client, [endpoint])
+        await end(client, [endpoint])
     assert len(receiver.ids) == len(receiver.requests) == 700
     receiver.verify_all(secret_text(SECRET))
 
 
-async def test_unknown_subscription_ends_with_not_found(
-    temporal_client: Client, ledger: WebhookLedger, sender: Sender
-) -> None:
+async def test_unknown_subscription_ends_with_not_found(service: Service) -> None:
     """The drain of a subscription that doesn't exist ends the workflow with NOT_FOUND."""
     unknown = uuid4()
-    async with worker(temporal_client, ledger, sender):
+    async with service.running() as client:
         with pytest.raises(WorkflowFailureError) as caught:
-            await temporal_client.execute_workflow(
+            await client.execute_workflow(
                 WorkflowType.WEBHOOK_DELIVERY,
                 {"subscriptionId": str(unknown)},
                 id=webhook_workflow_id(unknown),
@@ -150,17 +154,12 @@ async def test_unknown_subscription_ends_with_not_found(
 
 
 async def test_sweep_starts_what_was_missed(
-    temporal_client: Client,
-    pool: Pool,
-    ledger: WebhookLedger,
-    sender: Sender,
-    receiver: Receiver,
-    subscriptions: Subscriptions,
+    service: Service, pool: Pool, receiver: Receiver, subscriptions: Subscriptions
 ) -> None:
     """Deliveries whose wake-up got lost are found by the sweep."""
     endpoint = await subscriptions.create(receiver.url, due=5)
-    async with worker(temporal_client, ledger, sender):
-        swept = await temporal_client.execute_workflow(
+    async with service.running() as client:
+        swept = await client.execute_workflow(
             WorkflowType.SWEEP_WEBHOOK_DELIVERIES,
             id=f"sweep-{uuid4()}",
             task_queue=Queue.MAINTENANCE,
@@ -168,7 +167,7 @@ async def test_sweep_starts_what_was_missed(
         )
         assert swept.due_subscriptions == 1
         await until_delivered(pool, [endpoint])
-        await end(temporal_client, [endpoint])
+        await end(client, [endpoint])
 
 
 async def test_schedules_are_put_twice(temporal_client: Client) -> None:

@@ -17,6 +17,7 @@ from temporalio.worker import Replayer, Worker
 from tests.webhooks.fakes import FakeWebhooks
 from workflows.interface.names import Queue, Signal, WorkflowType, webhook_workflow_id
 from workflows.interface.webhook import DrainResult
+from workflows.sandbox import sandboxed
 from workflows.webhook_delivery import WebhookDelivery
 
 NOTHING_LEFT = DrainResult(delivered=1)
@@ -32,6 +33,7 @@ async def worker(client: Client, steps: FakeWebhooks) -> AsyncIterator[None]:
         workflows=[WebhookDelivery],
         activities=[steps.drain_deliveries],
         max_cached_workflows=0,
+        workflow_runner=sandboxed(),
         build_id="test",
     ):
         yield

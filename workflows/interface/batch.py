@@ -138,7 +138,9 @@ class BatchCursor(Message):
     counts: BatchCounts
     due_again: tuple[DueAgain, ...] = ()
     paused: bool = False
-    cancelled: bool = False
+    """Whether the database forbids new bindings; what is wanted may be on its way."""
+    pause_wanted: bool = False
+    cancel_wanted: bool = False
     cancel_reason: str | None = None
 
 

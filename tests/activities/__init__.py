@@ -1,0 +1,1 @@
+"""Tests of the steps on real Postgres and a real EVM node."""

@@ -12,7 +12,7 @@ setup: ## make .venv from the lock (the other targets do it by themselves)
 	@$(PYTHON) devstack/bootstrap.py
 
 demo: setup ## a thousand tickets move on a real chain; CRASH=1 kills the worker twice on the way
-	@$(BIN)/python -m devstack.demo
+	@$(BIN)/python -m devstack demo
 
 test: setup ## the tests, on real Postgres, Temporal and anvil
 	@$(BIN)/python -m devstack.tools

@@ -5,20 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import signal
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
-from types import FrameType
 from typing import Annotated, NoReturn
 
-import asyncpg
-import httpx
 import typer
-from temporalio.service import RPCError
 
-from chain.rpc import NodeUnavailableError
+from devstack.demo import run_demo
+from devstack.ending import one_line_errors
 from devstack.environment import DEMO_SENDER
 from devstack.errors import StackError
 from devstack.receiver import run_receiver
@@ -31,9 +26,6 @@ MAX_USER_ID_BYTES = 64
 MAX_MINT = 1_000_000
 # Another mint may hold the lock: a hundred thousand tickets take 10 s.
 _LOCK_PATIENCE_S = 120.0
-# A server that went away or refuses: told in one line, without a traceback.
-_MENDABLE = (OSError, asyncpg.PostgresError, httpx.HTTPError, NodeUnavailableError, RPCError)
-
 app = typer.Typer(no_args_is_help=True, help="The embedded stack for development: make up, make down, make clean.")
 
 
@@ -65,6 +57,18 @@ def clean() -> None:
     with one_line_errors():
         clean_all()
         _say("the stack and its data are gone")
+
+
+@app.command()
+def demo(
+    crash: Annotated[bool, typer.Option(help="Kill the worker twice on the way (as CRASH=1).")] = False,
+    keep: Annotated[bool, typer.Option(help="Leave everything running at the end, until Ctrl-C (as KEEP=1).")] = False,
+) -> None:
+    """Move a thousand tickets on a stack of its own, and check the outcome from outside."""
+    with one_line_errors():
+        report = run_demo(crash or _is_set("CRASH"), keep or _is_set("KEEP"))
+    if report.faults:
+        raise SystemExit(1)
 
 
 @app.command("mint")
@@ -131,26 +135,6 @@ def minted_text(minted: Minted) -> str:
     return f"{minted.user_id} ({minted.wallet}) has got the tickets {minted.first_ticket_id} to {last}"
 
 
-@contextmanager
-def one_line_errors() -> Iterator[None]:
-    """Turns an expected failure into one line and exit code 1, Ctrl-C or SIGTERM into exit code 130."""
-    # SIGINT too: a shell that starts a command in the background has it ignored.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, as_interrupt)
-    try:
-        yield
-    except StackError as error:
-        _say(f"error: {error}")
-        raise SystemExit(1) from error
-    except _MENDABLE as error:
-        _say(f"error: {type(error).__name__}: {error}")
-        raise SystemExit(1) from error
-    except KeyboardInterrupt as error:
-        _say("interrupted; what this command had started is stopped")
-        raise SystemExit(130) from error
-
-
 def _mint(user: str, count: int) -> Minted:
     """Mints under the stack's lock: two at once would use the same nonces, and `make down` mustn't come between."""
     stack = _stack()
@@ -179,10 +163,9 @@ def _stack() -> Stack:
     return Stack(Path(DEFAULT_FOLDER), os.environ, _say)
 
 
+def _is_set(variable: str) -> bool:
+    return os.environ.get(variable, "") not in ("", "0")
+
+
 def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
-
-
-def as_interrupt(_signal: int, _frame: FrameType | None) -> None:
-    """Signal handler: ends the command as Ctrl-C does."""
-    raise KeyboardInterrupt

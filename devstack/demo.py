@@ -12,27 +12,26 @@ import signal
 import sys
 import time
 from collections import Counter
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 import httpx
 from rich.console import Console
 
 from chain.rpc import JsonRpc
-from devstack.cli import one_line_errors
 from devstack.demo_batch import StartedBatch, start_season_batch
 from devstack.demo_ledger import DemoLedger, ItemRow, secret_text
 from devstack.demo_report import DemoReport, FailedItem, WebhookFigures, percentile, show
 from devstack.demo_watch import KILL_AT, Watcher
 from devstack.deploy import dev_wallet
+from devstack.ending import uninterrupted
 from devstack.environment import DEMO_SENDER
 from devstack.ports import free_ports
 from devstack.proof import ChainView, chain_faults, item_faults, look_at_chain, type_faults, webhook_faults
 from devstack.season import OTHER_SELLER, OTHER_TICKETS, SELLER_TICKETS, fans, season_lines
 from devstack.seed import ensure_wallets, mint, open_pool, open_rpc
-from devstack.stack import Stack, uninterrupted
+from devstack.stack import Stack
 from devstack.state import DEFAULT_FOLDER, write_private
 from ledger.pool import Pool
-from starter.leaving import leave
 
 DEMO_FOLDER = DEFAULT_FOLDER / "demo"
 REPORT_FILE = DEFAULT_FOLDER / "demo-report.json"
@@ -178,15 +177,13 @@ def webhook_figures(due: dict[str, float], received: dict[str, Any]) -> WebhookF
     )
 
 
-def main() -> NoReturn:
-    """Entry point of `make demo`; exit code 1 when the outcome differs from what was asked for."""
-    crash, keep = os.environ.get("CRASH", "") not in ("", "0"), os.environ.get("KEEP", "") not in ("", "0")
-    try:
-        with one_line_errors():
-            report = Demo(_console(), crash, keep).run()
-    except SystemExit as ended:
-        leave(ended.code if isinstance(ended.code, int) else 1)
-    leave(1 if report.faults else 0)
+def run_demo(crash: bool, keep: bool) -> DemoReport:
+    """Runs the demo once; the report's faults tell whether the outcome is right.
+
+    Raises:
+        StackError: something didn't come up or didn't end.
+    """
+    return Demo(_console(), crash, keep).run()
 
 
 def _console() -> Console:
@@ -208,7 +205,3 @@ async def _received(receiver_url: str) -> dict[str, Any]:
     async with httpx.AsyncClient() as http:
         answer: dict[str, Any] = (await http.get(f"{receiver_url}/received")).json()
     return answer
-
-
-if __name__ == "__main__":
-    main()

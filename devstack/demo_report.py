@@ -97,5 +97,5 @@ def _figures(report: DemoReport) -> Table:
     if report.crash_mode:
         recoveries = ", ".join(f"{seconds:.1f} s" for seconds in report.recoveries_s)
         table.add_row("worker killed", f"{len(report.recoveries_s)} times; items moved again after {recoveries}")
-    table.add_row("Web UI", report.temporal_ui_url)
+    table.add_row("Web UI", f"{report.temporal_ui_url} (`make demo KEEP=1` leaves it running at the end)")
     return table

@@ -15,6 +15,7 @@ from pathlib import Path
 from devstack import seed
 from devstack.chain_node import BlockRef, holds_block, is_chain_ready, start_chain
 from devstack.deploy import write_lane_keystore
+from devstack.ending import signals_deferred, uninterrupted
 from devstack.environment import env_text, worker_environment
 from devstack.errors import StackError
 from devstack.ports import PortName, Ports, choose_ports
@@ -140,9 +141,8 @@ class Stack:
     def spawn_worker(self) -> ProcessRecord:
         """Starts a worker without waiting for it."""
         environment = worker_environment(self.layout, self.state) | self._worker_settings
-        record = spawn([sys.executable, ROOT / "worker.py"], self.layout.log(Server.WORKER), environment, cwd=ROOT)
-        self._remember(Server.WORKER, record)
-        return record
+        command: list[str | Path] = [sys.executable, ROOT / "worker.py"]
+        return self._spawn(Server.WORKER, lambda: spawn(command, self.layout.log(Server.WORKER), environment, cwd=ROOT))
 
     def kill_worker(self) -> None:
         """SIGKILL to the worker."""
@@ -162,8 +162,7 @@ class Stack:
         """Starts a receiver of webhooks on a free port; returns its base URL."""
         log = self.layout.log(Server.RECEIVER)
         command = [sys.executable, "-m", "devstack", "receiver", "--port", "0", "--quiet"]
-        record = spawn(command, log, {"RECEIVER_SECRET": secret}, cwd=ROOT)
-        self._remember(Server.RECEIVER, record)
+        record = self._spawn(Server.RECEIVER, lambda: spawn(command, log, {"RECEIVER_SECRET": secret}, cwd=ROOT))
         wait_until(Server.RECEIVER.spoken, record, log, lambda: "/hooks" in log.read_text(), _READY_TIMEOUT_S)
         return log.read_text().rpartition("receiving at ")[2].partition("/hooks")[0]
 
@@ -212,7 +211,7 @@ class Stack:
         }
         for server, (start, _) in starts.items():
             if server not in state.running():
-                self._remember(server, start())
+                self._spawn(server, start)
         for server, (_, is_ready) in starts.items():
             wait_until(server.spoken, self.state.processes[server], layout.log(server), is_ready, _READY_TIMEOUT_S)
 
@@ -264,9 +263,13 @@ class Stack:
             _READY_TIMEOUT_S,
         )
 
-    def _remember(self, server: Server, record: ProcessRecord) -> None:
-        self._started.append(server)
-        self.layout.save(self.state.with_process(server, record))
+    def _spawn(self, server: Server, start: Callable[[], ProcessRecord]) -> ProcessRecord:
+        """Starts and remembers; nothing comes between."""
+        with signals_deferred():
+            record = start()
+            self._started.append(server)
+            self.layout.save(self.state.with_process(server, record))
+        return record
 
     def _write_env(self) -> None:
         write_private(self.layout.env_file, env_text(self.layout, self.state))
@@ -292,14 +295,3 @@ def _try_lock(descriptor: int) -> bool:
     except BlockingIOError:
         return False
     return True
-
-
-@contextmanager
-def uninterrupted() -> Iterator[None]:
-    """Ctrl-C and SIGTERM are ignored inside."""
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from importlib.resources import files
 from types import MappingProxyType
 
-GROUPS = ("batches", "runs", "transfers", "chain", "webhooks")
+GROUPS = ("batches", "runs", "transfers", "chain", "webhooks", "proof")
 """The files of `sql/`, one per group of tables."""
 
 _HEADER = re.compile(r"^-- name: (\w+)\n((?:-- .*\n)+)", re.MULTILINE)

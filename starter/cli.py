@@ -34,6 +34,7 @@ def main() -> NoReturn:
         build_app(sys.argv[1:])(prog_name="transfers")
     except SystemExit as ended:
         leave(ended.code if isinstance(ended.code, int) else int(ended.code is not None))
+    leave(ExitCode.OK)
 
 
 def build_app(arguments: Sequence[str]) -> typer.Typer:

@@ -101,5 +101,8 @@ def _place(url: str) -> str:
 
 
 def _told(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
+    text = str(error)
+    if "ConnectionRefused" in text or isinstance(error, ConnectionRefusedError):
+        return "connection refused"
+    lines = text.strip().splitlines()
     return lines[-1][:200] if lines else type(error).__name__

@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
+import json
 import math
 import secrets
 import sys
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 from uuid import UUID
 
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from ledger.webhooks import NewSubscription, Subscription, WebhookLedger
 from starter.connections import open_postgres
-from starter.errors import SettingsError, UnavailableError
-from starter.exit_codes import ExitCode, exit_code_of
+from starter.exit_codes import ExitCode
+from starter.printing import PIPED_WIDTH
+from starter.requests import checked_user_id
+from starter.running import run
 from workflows.interface.codes import ErrorCode, EventType
 from workflows.interface.deliveries import RetryPolicy
 from workflows.interface.errors import RequestError
 from workflows.interface.message import Message
-from workflows.interface.requests import MAX_USER_ID_BYTES
 from workflows.interface.targets import checked_target
 
 SECRET_BYTES = 32
@@ -34,7 +36,6 @@ EVENT_FAMILIES = tuple(sorted({f"{kind.partition('.')[0]}.*" for kind in EventTy
 _DEFAULT = RetryPolicy()
 
 app = typer.Typer(no_args_is_help=True, help="Webhook subscriptions: create, list, disable.")
-T = TypeVar("T")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -88,11 +89,15 @@ def create(
     secret = secrets.token_bytes(SECRET_BYTES)
     retry = RetryPolicy(max_attempts, first_delay_s, delay_coefficient, max_delay_s)
 
-    async def ask(ledger: WebhookLedger) -> Subscription:
-        return await ledger.create_subscription(_new_subscription(url, secret, user, event_type or (), retry))
+    async def command() -> ExitCode:
+        new = _new_subscription(url, secret, user, event_type or (), retry)
+        async with open_postgres() as pool:
+            created = await WebhookLedger(pool).create_subscription(new)
+        view = CreatedView(**_fields(created), secret=secret_text(secret))
+        print(view.model_dump_json() if as_json else f"{_line(view)}\nsecret (shown this once): {view.secret}")
+        return ExitCode.OK
 
-    view = CreatedView(**_fields(_run(ask)), secret=secret_text(secret))
-    print(view.model_dump_json() if as_json else f"{_line(view)}\nsecret (shown this once): {view.secret}")
+    run(command())
 
 
 @app.command("list")
@@ -102,14 +107,17 @@ def list_subscriptions(
 ) -> None:
     """List subscriptions, oldest first, with the number of deliveries still to be made."""
 
-    async def ask(ledger: WebhookLedger) -> list[Subscription]:
-        return await ledger.list_subscriptions(with_disabled=with_disabled)
+    async def command() -> ExitCode:
+        async with open_postgres() as pool:
+            found = await WebhookLedger(pool).list_subscriptions(with_disabled=with_disabled)
+        views = [SubscriptionView(**_fields(one)) for one in found]
+        if as_json:
+            print(json.dumps([view.model_dump(mode="json") for view in views]))
+        else:
+            _print(_table(views))
+        return ExitCode.OK
 
-    views = [SubscriptionView(**_fields(one)) for one in _run(ask)]
-    if as_json:
-        print("[" + ",".join(view.model_dump_json() for view in views) + "]")
-    else:
-        Console().print(_table(views))
+    run(command())
 
 
 @app.command()
@@ -120,15 +128,13 @@ def disable(
 ) -> None:
     """Send a subscription nothing any more; what is pending is kept."""
 
-    async def ask(ledger: WebhookLedger) -> Subscription:
-        await ledger.disable_subscription(subscription_id, _plain(reason))
-        for one in await ledger.list_subscriptions(with_disabled=True):
-            if one.subscription_id == subscription_id:
-                return one
-        raise RequestError(ErrorCode.NOT_FOUND, f"there is no subscription {subscription_id}")
+    async def command() -> ExitCode:
+        async with open_postgres() as pool:
+            view = SubscriptionView(**_fields(await _disabled(WebhookLedger(pool), subscription_id, _plain(reason))))
+        print(view.model_dump_json() if as_json else _line(view))
+        return ExitCode.OK
 
-    view = SubscriptionView(**_fields(_run(ask)))
-    print(view.model_dump_json() if as_json else _line(view))
+    run(command())
 
 
 def secret_text(secret: bytes) -> str:
@@ -152,14 +158,13 @@ def checked_event_types(names: Sequence[str]) -> tuple[str, ...]:
 def _new_subscription(
     url: str, secret: bytes, user: str | None, event_types: Sequence[str], retry: RetryPolicy
 ) -> NewSubscription:
-    if user is not None and not 0 < len(_plain(user).encode()) <= MAX_USER_ID_BYTES:
-        raise _refused(f"--user must be 1 to {MAX_USER_ID_BYTES} bytes")
+    user_id = None if user is None else checked_user_id(user)
     if not retry.max_delay_s >= retry.first_delay_s:
         raise _refused("--max-delay-s must be at least --first-delay-s")
     if math.isnan(retry.delay_coefficient):
         raise _refused("--delay-coefficient must be a number")
     try:
-        return NewSubscription(checked_target(url), secret, user, checked_event_types(event_types), retry)
+        return NewSubscription(checked_target(url), secret, user_id, checked_event_types(event_types), retry)
     except ValueError as error:
         raise _refused(str(error)) from error
 
@@ -169,29 +174,17 @@ def _refused(why: str) -> RequestError:
 
 
 def _plain(text: str) -> str:
-    if "\0" in text or not text.isprintable():
-        raise _refused("control characters aren't allowed")
+    if not text.isprintable():
+        raise _refused("--reason can't hold control characters")
     return text
 
 
-def _run(ask: Callable[[WebhookLedger], Coroutine[Any, Any, T]]) -> T:
-    async def run() -> T:
-        async with open_postgres() as pool:
-            return await ask(WebhookLedger(pool))
-
-    try:
-        return asyncio.run(run())
-    except RequestError as error:
-        raise _ended(error, exit_code_of(error.code)) from error
-    except SettingsError as error:
-        raise _ended(error, ExitCode.BAD_INPUT) from error
-    except UnavailableError as error:
-        raise _ended(error, ExitCode.FAILED) from error
-
-
-def _ended(error: Exception, code: ExitCode) -> typer.Exit:
-    print(f"error: {error}", file=sys.stderr)
-    return typer.Exit(code)
+async def _disabled(ledger: WebhookLedger, subscription_id: UUID, reason: str) -> Subscription:
+    await ledger.disable_subscription(subscription_id, reason)
+    for one in await ledger.list_subscriptions(with_disabled=True):
+        if one.subscription_id == subscription_id:
+            return one
+    raise RequestError(ErrorCode.NOT_FOUND, f"there is no subscription {subscription_id}")
 
 
 def _fields(subscription: Subscription) -> dict[str, Any]:
@@ -204,6 +197,10 @@ def _line(view: SubscriptionView) -> str:
     return f"{view.subscription_id} {view.url} gets {', '.join(view.event_types)}{whose} ({state})"
 
 
+def _print(table: Table) -> None:
+    Console(width=None if sys.stdout.isatty() else PIPED_WIDTH, highlight=False).print(table)
+
+
 def _table(views: Sequence[SubscriptionView]) -> Table:
     table = Table("subscription", "url", "events", "user", "pending", "state")
     table.columns[0].no_wrap = True
@@ -213,5 +210,7 @@ def _table(views: Sequence[SubscriptionView]) -> Table:
             f"failing since {view.failing_since:%F %T}" if view.failing_since else "active"
         )
         user = view.user_id or "everybody"
-        table.add_row(str(view.subscription_id), view.url, ", ".join(view.event_types), user, str(view.pending), state)
+        # Text, or brackets in a URL would be taken for markup.
+        cells = (view.url, ", ".join(view.event_types), user, f"{view.pending:,}", state)
+        table.add_row(str(view.subscription_id), *map(Text, cells))
     return table

@@ -8,15 +8,14 @@ from datetime import timedelta
 from typing import Any
 
 from temporalio import workflow
-from temporalio.common import RawValue, SearchAttributeKey
+from temporalio.common import RawValue
 from temporalio.exceptions import ActivityError, ApplicationError
 
-from workflows.batch_details import details_of
+from workflows.batch_board import BatchBoard
 from workflows.decoding import NO_INPUT, decoded, invalid_input
 from workflows.deliveries import DeliveryStarter
 from workflows.interface.batch import (
     Alert,
-    BatchCounts,
     BatchCursor,
     BatchInput,
     BatchPlan,
@@ -31,19 +30,15 @@ from workflows.interface.batch import (
     TransferActivities,
 )
 from workflows.interface.codes import AlertKind, BatchStatus, ErrorCode
-from workflows.interface.names import MemoKey, Query, SearchAttribute, Signal, WorkflowType, batch_workflow_id
-from workflows.interface.slices import ItemRange, merged
+from workflows.interface.names import Query, Signal, WorkflowType, batch_workflow_id
+from workflows.interface.slices import ItemRange
 from workflows.policies import CHAIN_STEP, SLICE_STEP, TASK_TIMEOUT, WHOLE_BATCH_STEP
 from workflows.slice_steps import call, run_slice
+from workflows.work_list import WorkList
 
 SAME_DEFECTS = 3
 """So many slices in a row with the same defect are no poison values: the batch pauses."""
 LOOK_AGAIN = timedelta(seconds=5)
-
-_STATUS = SearchAttributeKey.for_keyword(SearchAttribute.BATCH_STATUS)
-_FROM_USER_ID = SearchAttributeKey.for_keyword(SearchAttribute.FROM_USER_ID)
-_ITEM_COUNT = SearchAttributeKey.for_int(SearchAttribute.ITEM_COUNT)
-_FAILED_COUNT = SearchAttributeKey.for_int(SearchAttribute.FAILED_COUNT)
 
 
 @workflow.defn(name=WorkflowType.BATCH_TRANSFER)
@@ -52,6 +47,7 @@ class BatchTransfer:
 
     plan: BatchPlan
     """Known once the batch is open; no slice runs before."""
+    _work: WorkList
 
     def __init__(self) -> None:
         self.paused = False
@@ -59,11 +55,7 @@ class BatchTransfer:
         self._pause_wanted = False
         self._cancel_reason: str | None = None
         self._cut_made = False
-        self._status = BatchStatus.QUEUED
-        self._counts = BatchCounts()
-        self._next_item = 1
-        self._due: list[DueAgain] = []
-        self._ready: list[ItemRange] = []
+        self._board = BatchBoard()
         self._active: set[asyncio.Task[None]] = set()
         self._slices_opened = 0
         self._defect: str | None = None
@@ -116,23 +108,19 @@ class BatchTransfer:
     @workflow.query(name=Query.PROGRESS)
     def progress(self) -> BatchProgress:
         """Where the items stand."""
-        batch_id = workflow.info().workflow_id.partition("/")[2]
-        return BatchProgress.model_validate(
-            {"batch_id": batch_id, "status": self._status, **self._counts.model_dump(by_alias=False)}
-        )
+        return self._board.progress()
 
     # What a slice asks of its batch ---------------------------------------------------------------------------------
 
     def note(self, result: StepResult) -> None:
-        """Takes counts and subscriptions from a step's result. Results may come out of order: the furthest is kept."""
-        if _progress_of(result.counts) >= _progress_of(self._counts):
-            self._counts = result.counts
+        """Takes counts and subscriptions from a step's result."""
+        self._board.note(result.counts)
+        self._board.show(in_flight=len(self._active), waiting=self._work.waiting)
         self._deliveries.want(result.subscription_ids)
-        self._show()
 
     def ask_again(self, due: DueAgain) -> None:
         """Notes items that wait for another try; their slice leaves the window."""
-        self._due.append(due)
+        self._work.ask_again([due])
 
     async def defect_seen(self, signature: str | None) -> None:
         """Counts a whole slice's defect (None: a part's); returns when narrowing may go on, not while paused."""
@@ -166,34 +154,37 @@ class BatchTransfer:
         """Whether every item has ended; False where a new run has to go on with the rest."""
         while True:
             await self._run_slices()
-            if self._more_to_do() and not self.cancel_wanted:
+            if self._work.more and not self.cancel_wanted:
                 return False
             if self.cancel_wanted:
                 await self._finish_cancel()
-            if not self._counts.queued and not self._counts.processing:
+            if self._board.all_ended:
                 return True
             # A run that was cut off before this one may have left items in the middle: all are looked at again.
             workflow.logger.warning("items are open although every slice has ended; looking at all of them again")
             await workflow.sleep(LOOK_AGAIN, summary="items are open although every slice has ended")
-            self._next_item = 1
+            self._work.from_the_start()
 
     async def _begin(self, request: BatchInput) -> None:
         """Takes up the cursor of the run before, or opens the batch."""
         cursor = request.resume
         if cursor is not None:
-            self.plan, self._counts, self._next_item = cursor.plan, cursor.counts, cursor.next_item
-            self._due, self._cancel_reason = list(cursor.due_again), cursor.cancel_reason
+            self.plan, self._cancel_reason = cursor.plan, cursor.cancel_reason
+            self._work = self._work_from(cursor.next_item)
+            self._work.ask_again(cursor.due_again)
             self.paused, self._pause_wanted = cursor.paused, cursor.pause_wanted or self._pause_wanted
             self.cancel_wanted = self.cancel_wanted or cursor.cancel_wanted
-            self._set_status(self._running_status())
+            self._board.take_up(cursor.plan, cursor.counts, self._running_status())
             return
         self.plan = await self._opened(request)
+        self._work = self._work_from(1)
         await self._introduce()
         if self.plan.reopening and not self.plan.status.ended:
             method, summary = TransferActivities.reopen_failed_items, "reopen what failed"
             reopened = await call(self.plan, method, self.plan, WHOLE_BATCH_STEP, summary)
-            self._counts, self._due = reopened.counts, list(reopened.due_again)
-            self._next_item = self.plan.item_count + 1
+            self._board.counts = reopened.counts
+            self._work.skip_new()
+            self._work.ask_again(reopened.due_again)
 
     async def _opened(self, request: BatchInput) -> BatchPlan:
         """The first step; a request that can't be done ends the workflow with the request's own error."""
@@ -210,14 +201,9 @@ class BatchTransfer:
     async def _introduce(self) -> None:
         """Makes an opened batch known: to its queries, to the Web UI, and to the drains of its webhooks."""
         plan = self.plan
-        self._counts = plan.counts
         self.paused, self._pause_wanted = plan.paused, plan.paused or self._pause_wanted
         self.cancel_wanted = self.cancel_wanted or plan.cancelled
-        workflow.upsert_memo({MemoKey.REQUEST_SHA256: plan.request_sha256})
-        workflow.upsert_search_attributes(
-            [_FROM_USER_ID.value_set(plan.from_user_id), _ITEM_COUNT.value_set(plan.item_count)]
-        )
-        self._set_status(plan.status)
+        self._board.introduce(plan)
         if not plan.status.ended:
             self._deliveries.want(plan.subscription_ids)
             await self._deliveries.started()
@@ -225,11 +211,11 @@ class BatchTransfer:
     async def _run_slices(self) -> None:
         """Keeps the window filled until nothing is left, the history is long, or the batch is cancelled."""
         while not self.cancel_wanted and self._failure is None and not self._history_is_long():
-            work = self._next_work() if self._has_room() else None
+            work = self._work.take(workflow.now()) if self._has_room() else None
             if work is not None:
                 self._slices_opened += 1
                 self._active.add(asyncio.create_task(self._guarded(self._run_one(work))))
-            elif self._active or self._more_to_do():
+            elif self._active or self._work.more:
                 await self._wait_for_change()
             else:
                 break
@@ -244,26 +230,11 @@ class BatchTransfer:
             self._active = {other for other in self._active if other is not task}
         self._defects_in_a_row = 0
 
-    def _next_work(self) -> Slice | None:
-        """What is due again goes first: its items have waited longest."""
-        now = workflow.now()
-        due = [again for again in self._due if again.due_at <= now]
-        self._due = [again for again in self._due if again.due_at > now]
-        self._ready += merged(((again.range, again.count) for again in due), self.plan.slice_size)
-        if self._ready:
-            return Slice(batch_id=self.plan.batch_id, range=self._ready.pop(0), retries_only=True)
-        if self._next_item > self.plan.item_count:
-            return None
-        last = min(self._next_item + self.plan.slice_size - 1, self.plan.item_count)
-        work = Slice(batch_id=self.plan.batch_id, range=ItemRange(first=self._next_item, last=last))
-        self._next_item = last + 1
-        return work
-
     async def _wait_for_change(self) -> None:
         """Until a slice ends, a signal comes, or the next items are due."""
         seen = self._pulse()
-        due_in = min((again.due_at for again in self._due), default=None) if self._has_room() else None
-        timeout = None if due_in is None else max(due_in - workflow.now(), timedelta(milliseconds=1))
+        due_at = self._work.next_due_at if self._has_room() else None
+        timeout = None if due_at is None else max(due_at - workflow.now(), timedelta(milliseconds=1))
         try:
             await workflow.wait_condition(
                 lambda: self._pulse() != seen, timeout=timeout, timeout_summary="until the next tries are due"
@@ -283,7 +254,7 @@ class BatchTransfer:
                 method = TransferActivities.pause_batch if target else TransferActivities.resume_batch
                 await call(self.plan, method, self._control(), SLICE_STEP, "pause" if target else "resume")
                 self.paused = target
-                self._set_status(self._running_status())
+                self._board.set_status(self._running_status())
             else:
                 return
 
@@ -303,8 +274,7 @@ class BatchTransfer:
     async def _close(self) -> BatchResult:
         method = TransferActivities.close_batch
         result = await call(self.plan, method, self._control(), SLICE_STEP, "close the batch")
-        workflow.upsert_search_attributes([_FAILED_COUNT.value_set(result.failed)])
-        self._set_status(result.status)
+        self._board.close(result)
         return result
 
     async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
@@ -328,9 +298,6 @@ class BatchTransfer:
     def _has_room(self) -> bool:
         return len(self._active) < self.plan.window and not self._pause_wanted
 
-    def _more_to_do(self) -> bool:
-        return self._next_item <= self.plan.item_count or bool(self._due or self._ready)
-
     def _history_is_long(self) -> bool:
         return self._slices_opened >= self.plan.slices_per_run or workflow.info().is_continue_as_new_suggested()
 
@@ -341,7 +308,10 @@ class BatchTransfer:
         return not self.cancel_wanted and self._pause_wanted != self.paused
 
     def _pulse(self) -> tuple[int, int, bool, bool, bool]:
-        return len(self._active), len(self._due), self._pause_wanted, self.cancel_wanted, self._failure is None
+        return len(self._active), self._work.waiting, self._pause_wanted, self.cancel_wanted, self._failure is None
+
+    def _work_from(self, next_item: int) -> WorkList:
+        return WorkList(self.plan.batch_id, self.plan.item_count, self.plan.slice_size, next_item)
 
     def _running_status(self) -> BatchStatus:
         return BatchStatus.PAUSED if self.paused else BatchStatus.PROCESSING
@@ -354,27 +324,16 @@ class BatchTransfer:
             raise self._failure
 
     def _cursor(self) -> BatchCursor:
-        ready = [DueAgain(range=span, count=1, due_at=workflow.now()) for span in self._ready]
         return BatchCursor(
             plan=self.plan,
-            next_item=self._next_item,
-            counts=self._counts,
-            due_again=(*ready, *self._due),
+            next_item=self._work.next_item,
+            counts=self._board.counts,
+            due_again=self._work.left_waiting(workflow.now()),
             paused=self.paused,
             pause_wanted=self._pause_wanted,
             cancel_wanted=self.cancel_wanted,
             cancel_reason=self._cancel_reason,
         )
-
-    def _set_status(self, status: BatchStatus) -> None:
-        self._status = status
-        workflow.upsert_search_attributes([_STATUS.value_set(status)])
-        self._show()
-
-    def _show(self) -> None:
-        waiting = len(self._due) + len(self._ready)
-        details = details_of(self.plan, self._counts, self._status, in_flight=len(self._active), waiting=waiting)
-        workflow.set_current_details(details)
 
 
 def _checked(request: BatchInput) -> BatchInput:
@@ -385,7 +344,3 @@ def _checked(request: BatchInput) -> BatchInput:
             f"batchId {request.batch_id} belongs to workflow id batch/{request.batch_id}, not {workflow_id}"
         )
     return request
-
-
-def _progress_of(counts: BatchCounts) -> tuple[int, int]:
-    return counts.completed + counts.failed + counts.cancelled, counts.processing

@@ -11,8 +11,9 @@ _SHARED = (
     "workflows.policies",
     "workflows.decoding",
     "workflows.deliveries",
-    "workflows.batch_details",
+    "workflows.batch_board",
     "workflows.slice_steps",
+    "workflows.work_list",
 )
 _POLICY = (
     SandboxImportNotificationPolicy.WARN_ON_DYNAMIC_IMPORT

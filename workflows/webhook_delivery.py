@@ -6,11 +6,14 @@ from datetime import timedelta
 
 from temporalio import workflow
 from temporalio.common import RawValue
+from temporalio.exceptions import ActivityError, ApplicationError
 
 from workflows.decoding import NO_INPUT, decoded, invalid_input
+from workflows.interface.batch import Alert, TransferActivities
+from workflows.interface.codes import AlertKind, ErrorCode
 from workflows.interface.names import Signal, WorkflowType, webhook_workflow_id
 from workflows.interface.webhook import DeliveryRun, DeliveryWork, DrainResult, WebhookActivities
-from workflows.policies import DRAIN_STEP, delivery_priority
+from workflows.policies import DRAIN_STEP, SLICE_STEP, delivery_priority
 
 
 @workflow.defn(name=WorkflowType.WEBHOOK_DELIVERY)
@@ -48,16 +51,31 @@ class WebhookDelivery:
     async def _drain(self, work: DeliveryRun) -> DrainResult:
         self._woken = False
         self._drains += 1
-        drained = await workflow.execute_activity_method(
-            WebhookActivities.drain_deliveries,
-            DeliveryWork(subscription_id=work.subscription_id),
-            **DRAIN_STEP,
-            priority=delivery_priority(work.subscription_id),
-            summary=f"{self._delivered} delivered so far",
-        )
+        try:
+            drained = await workflow.execute_activity_method(
+                WebhookActivities.drain_deliveries,
+                DeliveryWork(subscription_id=work.subscription_id),
+                **DRAIN_STEP,
+                priority=delivery_priority(work.subscription_id),
+                summary=f"{self._delivered} delivered so far",
+            )
+        except ActivityError as error:
+            if isinstance(error.cause, ApplicationError) and error.cause.type == ErrorCode.DEFECT:
+                await self._alert(work, error.cause.message)
+            # Ends the workflow; the sweep starts it again within a minute.
+            raise
         self._delivered += drained.delivered
         self._failed_attempts += drained.failed_attempts
         return drained
+
+    async def _alert(self, work: DeliveryRun, message: str) -> None:
+        await workflow.execute_activity_method(
+            TransferActivities.raise_alert,
+            Alert(kind=AlertKind.DEFECT, subject=workflow.info().workflow_id, message=message),
+            **SLICE_STEP,
+            priority=delivery_priority(work.subscription_id),
+            summary="alert",
+        )
 
     async def _wait(self, next_due_in_s: float | None, linger_s: float) -> bool:
         """Waits for the next due delivery or a wake; False if there is nothing left to wait for."""

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 
 from temporalio import activity
 
+from workflows.interface.batch import Alert
 from workflows.interface.webhook import DeliveryWork, DrainResult, WebhookActivities
 
 
@@ -31,3 +32,14 @@ class FakeWebhooks(WebhookActivities):
         """Returns once it was asked so often."""
         async with self._drained:
             await self._drained.wait_for(lambda: self.drains >= times)
+
+
+class FakeAlerts:
+    """Keeps the alerts raised on the queue `transfers`."""
+
+    def __init__(self) -> None:
+        self.raised: list[Alert] = []
+
+    @activity.defn(name="raise_alert")
+    async def raise_alert(self, alert: Alert) -> None:
+        self.raised.append(alert)

@@ -75,7 +75,7 @@ async def test_disable_and_list(database_url: str) -> None:
     [
         (("create", "--url", "ftp://example.com"), "http://"),
         (("create", "--url", URL, "--event-type", "ticket.moved"), "transfer.completed"),
-        (("create", "--url", URL, "--user", ""), "--user"),
+        (("create", "--url", URL, "--user", ""), "user id"),
         (("create", "--url", URL, "--first-delay-s", "10", "--max-delay-s", "1"), "--max-delay-s"),
         (("create", "--url", URL, "--first-delay-s", "nan"), "--first-delay-s"),
         (("create",), "--url"),

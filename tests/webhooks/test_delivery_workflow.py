@@ -14,7 +14,8 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import Replayer, Worker
 
-from tests.webhooks.fakes import FakeWebhooks
+from tests.webhooks.fakes import FakeAlerts, FakeWebhooks
+from workflows.interface.codes import AlertKind
 from workflows.interface.names import Queue, Signal, WorkflowType, webhook_workflow_id
 from workflows.interface.webhook import DrainResult
 from workflows.sandbox import sandboxed
@@ -180,6 +181,23 @@ async def test_what_the_drain_ended_with_ends_it(temporal_client: Client) -> Non
     cause = caught.value.cause.__cause__
     assert isinstance(cause, ApplicationError)
     assert cause.type == "NOT_FOUND"
+
+
+async def test_defect_raises_an_alert(temporal_client: Client) -> None:
+    """A defect of the drain is told to a person, and ends the workflow."""
+    alerts = FakeAlerts()
+
+    async def answer(_: int) -> DrainResult:
+        raise ApplicationError("KeyError: 'x'", type="DEFECT", non_retryable=True)
+
+    transfers = Worker(temporal_client, task_queue=Queue.TRANSFERS, activities=[alerts.raise_alert], build_id="test")
+    async with worker(temporal_client, FakeWebhooks(answer)), transfers:
+        handle = await start(temporal_client, uuid4())
+        with pytest.raises(WorkflowFailureError):
+            await handle.result()
+    assert [(alert.kind, alert.subject, alert.message) for alert in alerts.raised] == [
+        (AlertKind.DEFECT, handle.id, "KeyError: 'x'")
+    ]
 
 
 async def test_recorded_history_replays(temporal_client: Client) -> None:

@@ -1,0 +1,67 @@
+"""What a batch has yet to do: the ranges never begun, and those that are due again. Pure; the clock is passed in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from uuid import UUID
+
+from workflows.interface.batch import DueAgain, Slice
+from workflows.interface.slices import ItemRange, merged
+
+
+class WorkList:
+    """Ranges in the order they are to be worked on. What is due again goes first: its items have waited longest."""
+
+    def __init__(self, batch_id: UUID, item_count: int, slice_size: int, next_item: int = 1) -> None:
+        self._batch_id = batch_id
+        self._item_count = item_count
+        self._slice_size = slice_size
+        self.next_item = next_item
+        self._due: list[DueAgain] = []
+        self._ready: list[ItemRange] = []
+
+    @property
+    def more(self) -> bool:
+        """Whether anything is left, now or later."""
+        return self.next_item <= self._item_count or bool(self._due or self._ready)
+
+    @property
+    def waiting(self) -> int:
+        """Ranges that wait for another try."""
+        return len(self._due) + len(self._ready)
+
+    @property
+    def next_due_at(self) -> datetime | None:
+        """When the first waiting range is due; None where none waits."""
+        return min((again.due_at for again in self._due), default=None)
+
+    def ask_again(self, due: Iterable[DueAgain]) -> None:
+        """Notes items that wait for another try."""
+        self._due.extend(due)
+
+    def skip_new(self) -> None:
+        """Leaves only what was noted to be asked again."""
+        self.next_item = self._item_count + 1
+
+    def from_the_start(self) -> None:
+        """All items are looked at again; those that ended are passed over by the steps."""
+        self.next_item = 1
+
+    def take(self, now: datetime) -> Slice | None:
+        """The next slice; None where nothing can be begun now."""
+        due = [again for again in self._due if again.due_at <= now]
+        self._due = [again for again in self._due if again.due_at > now]
+        self._ready += merged(((again.range, again.count) for again in due), self._slice_size)
+        if self._ready:
+            return Slice(batch_id=self._batch_id, range=self._ready.pop(0), retries_only=True)
+        if self.next_item > self._item_count:
+            return None
+        first, last = self.next_item, min(self.next_item + self._slice_size - 1, self._item_count)
+        self.next_item = last + 1
+        return Slice(batch_id=self._batch_id, range=ItemRange(first=first, last=last))
+
+    def left_waiting(self, now: datetime) -> tuple[DueAgain, ...]:
+        """Everything that waits for another try, to be carried over to the next run."""
+        ready = (DueAgain(range=span, count=1, due_at=now) for span in self._ready)
+        return (*ready, *self._due)

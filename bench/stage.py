@@ -13,10 +13,11 @@ from typing import NamedTuple
 from chain.quantities import to_hex
 from devstack import deploy
 from devstack.chain_node import is_chain_ready, start_chain
+from devstack.ending import uninterrupted
 from devstack.ports import HOST, free_ports
 from devstack.processes import kill, wait_until
 from devstack.seed import open_pool, open_rpc
-from devstack.stack import Stack, uninterrupted
+from devstack.stack import Stack
 from devstack.state import DEFAULT_FOLDER, Deployment, Layout, Server, StackState
 from devstack.tools import anvil_program
 from bench.statements import log_statements

@@ -24,7 +24,7 @@ TEST_LANE_KEYS = (
 BLOCK_TIME_S = 1
 BLOCK_GAS_LIMIT = 300_000_000
 # Anvil keeps whole copies of the state: without this bound its memory grows without end.
-KEPT_STATES = 20
+KEPT_STATES = 3
 _BALANCE_ETH = 1_000_000
 _CALL_TIMEOUT_S = 5.0
 

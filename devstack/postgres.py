@@ -9,6 +9,7 @@ import pwd
 import shutil
 import subprocess
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import psutil
@@ -36,10 +37,13 @@ _LEFTOVER_TIMEOUT_S = 15.0
 class PostgresServer:
     """One cluster in a folder."""
 
-    def __init__(self, folder: Path, port: int, password: str, log: Path) -> None:
+    def __init__(
+        self, folder: Path, port: int, password: str, log: Path, settings: Mapping[str, str] = SETTINGS
+    ) -> None:
         self._port = port
         self._password = password
         self._log = log
+        self._settings = settings
         self._account = _account_for(folder) if os.geteuid() == 0 else None
         self._programs = _wheel_programs()
         self._data = folder / "data"
@@ -52,7 +56,7 @@ class PostgresServer:
         if not (self._data / "PG_VERSION").exists():
             self._initialise()
         self._clear_leftovers()
-        options = [part for name, value in SETTINGS.items() for part in ("-c", f"{name}={value}")]
+        options = [part for name, value in self._settings.items() for part in ("-c", f"{name}={value}")]
         listen = ["-h", HOST, "-p", str(self._port), "-c", "unix_socket_directories="]
         command: list[str | Path] = [self._programs / "postgres", "-D", self._data, *listen, *options]
         return spawn(command, self._log, account=self._account, cwd=self._data)

@@ -89,7 +89,7 @@ async def _fill(pool: Pool, rpc: JsonRpc, deployment: Deployment) -> None:
 def main() -> int:
     """Entry point; exit code 1 with one line for what a person can mend."""
     try:
-        print(asyncio.run(set_up(TrialSettings())))  # type: ignore[call-arg]  # the environment fills it
+        print(asyncio.run(set_up(TrialSettings())))
     except (StackError, NodeUnavailableError, OSError, asyncpg.PostgresError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -6,6 +6,7 @@ Needs no database driver, so that a client that speaks only to Temporal can use 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import NamedTuple
 
 from Crypto.Hash import keccak
@@ -37,4 +38,10 @@ def request_sha256(from_user_id: str, items: Iterable[StagedItem], settlement: S
 
 def add_item(fingerprint: RequestFingerprint, item: StagedItem) -> None:
     """Feeds the next item, its recipient canonical."""
-    fingerprint.add(item.ticket_id, canonical_recipient(item.to, keccak256))
+    fingerprint.add(item.ticket_id, _canonical(item.to))
+
+
+@lru_cache(maxsize=4_096)
+def _canonical(to: str) -> str:
+    """A checksum takes longer than all the rest of a line, and recipients come again."""
+    return canonical_recipient(to, keccak256)

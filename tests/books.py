@@ -164,9 +164,10 @@ class Books:
     async def items(self, batch_id: UUID) -> dict[int, tuple[str, str | None]]:
         """Status and failure code of each item."""
         rows = await self.pool.fetch(
-            "SELECT item_no, status::text, failure_code FROM batch_transfer_items WHERE batch_id = $1", batch_id
+            "SELECT item_no, status::text, failure_code FROM batch_transfer_items WHERE batch_id = $1 ORDER BY 1",
+            batch_id,
         )
-        return {row[0]: (row[1], row[2]) for row in sorted(rows)}
+        return {row[0]: (row[1], row[2]) for row in rows}
 
     async def statuses(self, batch_id: UUID) -> str:
         """The items' statuses in order, a letter each."""
@@ -183,7 +184,7 @@ class Books:
     async def events(self) -> dict[str, int]:
         """How many events of each type there are."""
         rows = await self.pool.fetch("SELECT type::text, count(*)::int FROM events GROUP BY type")
-        return {row[0]: row[1] for row in sorted(rows)}
+        return {row[0]: row[1] for row in rows}
 
     async def differences(self, moves: Sequence[LoggedMove]) -> list[str]:
         """What the proof finds."""
@@ -213,11 +214,12 @@ _SNAPSHOT = {
     "counters": "SELECT * FROM batch_counters ORDER BY 1",
     "items": "SELECT batch_id, item_no, ticket_id, status, tries, next_try_at IS NULL, failed_run, failure_code,"
     " failure_reason FROM batch_transfer_items ORDER BY 1, 2",
-    "transfers": "SELECT transfer_id, item_no, ticket_id, to_user_id, recipient, status, bindings, pack_limit, failure_code"
-    " FROM ticket_transfers ORDER BY 1",
+    "transfers": "SELECT transfer_id, item_no, ticket_id, to_user_id, recipient, status, bindings, pack_limit,"
+    " failure_code FROM ticket_transfers ORDER BY 1",
     "tickets": "SELECT ticket_id, holder, owner_user_id FROM tickets ORDER BY 1",
     "lanes": "SELECT signer, next_nonce FROM chain_lanes ORDER BY 1",
-    "transactions": "SELECT signer, nonce, settlement, succeeded, final_tx_hash IS NULL FROM chain_transactions ORDER BY 1, 2",
+    "transactions": "SELECT signer, nonce, settlement, succeeded, final_tx_hash IS NULL"
+    " FROM chain_transactions ORDER BY 1, 2",
     "bindings": "SELECT x.nonce, b.position, b.transfer_id, b.binding_no"
     " FROM chain_bindings b JOIN chain_transactions x USING (transaction_id) ORDER BY 1, 2",
     "outcomes": "SELECT transfer_id, binding_no, outcome, code FROM chain_outcomes ORDER BY 1, 2",

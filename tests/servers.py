@@ -1,4 +1,4 @@
-"""The real servers of a test session: one Postgres, one Temporal dev server, started and stopped as the dev stack does."""
+"""The real servers of a test session: one Postgres and one Temporal dev server, started as the dev stack starts them."""
 
 from __future__ import annotations
 
@@ -22,13 +22,15 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.service import GrpcCompression, RPCError, RPCStatusCode
 
 from devstack.ports import HOST, Ports
-from devstack.postgres import PostgresServer, remove_data
+from devstack.postgres import SETTINGS, PostgresServer, remove_data
 from devstack.processes import ProcessRecord, stop, wait_until
 from devstack.temporal import SEARCH_ATTRIBUTES, is_temporal_ready, start_temporal
 from devstack.tools import temporal_program
 from ledger.migrate import migrate
 from ledger.pool import Pool, create_pool
 
+# A database per test: what a power cut would leave of it doesn't matter.
+QUICK_SETTINGS = SETTINGS | {"fsync": "off", "full_page_writes": "off"}
 READY_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 20.0
 TEMPLATE = "template_transfers"
@@ -110,7 +112,7 @@ async def open_pool(url: str) -> Pool:
 async def running_postgres(folder: Path, port: int) -> AsyncIterator[Postgres]:
     """Starts Postgres in the folder, with the template database, and stops it at the end."""
     password, log = secrets.token_urlsafe(12), folder / "postgres.log"
-    server = PostgresServer(folder / "postgres", port, password, log)
+    server = PostgresServer(folder / "postgres", port, password, log, QUICK_SETTINGS)
     with _stopped_after(await asyncio.to_thread(server.start), signal.SIGINT) as record:
         await asyncio.to_thread(wait_until, "Postgres", record, log, server.is_ready, READY_TIMEOUT_S)
         postgres = Postgres(port, password)

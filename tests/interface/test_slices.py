@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -62,4 +64,4 @@ def test_merging_loses_no_item_and_keeps_ranges_apart(parts: list[tuple[int, int
     result = merged(ranges, 50)
     for one, _ in ranges:
         assert sum(m.first <= one.first and one.last <= m.last for m in result) == 1
-    assert all(a.last < b.first for a, b in zip(result, result[1:], strict=False))
+    assert all(a.last < b.first for a, b in pairwise(result))

@@ -1,0 +1,113 @@
+"""A sender, a namespace of these tests' own, and a worker with the real steps on a chain that moves nothing."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from typing import NamedTuple
+
+import pytest
+from temporalio import activity
+from temporalio.client import Client
+from temporalio.worker import Worker
+
+from activities.transfers import Pace, TransferLedgers, Transfers
+from activities.waking import Waker
+from chain.keccak import keccak256
+from ledger.creation import TransferCreation
+from ledger.pool import Pool
+from ledger.retries import Retries
+from ledger.runs import BatchRuns
+from ledger.staging import BatchWriter
+from starter.client import TransferClient
+from tests.servers import Temporal
+from worker import steps_of
+from workflows.batch_transfer import BatchTransfer
+from workflows.interface.batch import BlockchainActivities, LaneState, LaneWork, Slice, StepResult
+from workflows.interface.names import Queue
+from workflows.interface.validation import judge
+from workflows.sandbox import sandboxed
+
+SENDER = "alice"
+NAMESPACE = "starter"
+
+
+class StillChain(BlockchainActivities):
+    """A chain that is never asked to move anything: for batches whose items all fail before it."""
+
+    def __init__(self, runs: BatchRuns) -> None:
+        self._runs = runs
+
+    @activity.defn(name="submit_transfers")
+    async def submit_transfers(self, work: Slice) -> StepResult:
+        counts = await self._runs.counts(work.batch_id)
+        return StepResult(counts=counts, stopped=await self._runs.is_stopped(work.batch_id))
+
+    @activity.defn(name="confirm_transfers")
+    async def confirm_transfers(self, work: Slice) -> StepResult:
+        return StepResult(counts=await self._runs.counts(work.batch_id))
+
+    @activity.defn(name="tend_lane")
+    async def tend_lane(self, work: LaneWork) -> LaneState:
+        return LaneState(open=0)
+
+
+class Service(NamedTuple):
+    """A database, a Temporal namespace, and what a command needs to find them."""
+
+    pool: Pool
+    temporal: Client
+    environment: dict[str, str]
+
+    @property
+    def client(self) -> TransferClient:
+        """The client under test."""
+        return TransferClient(self.temporal)
+
+    @asynccontextmanager
+    async def working(self) -> AsyncIterator[None]:
+        """A worker for the block."""
+        runs, rule = BatchRuns(self.pool), partial(judge, keccak256=keccak256)
+        ledgers = TransferLedgers(
+            runs=runs,
+            writer=BatchWriter(self.pool),
+            creation=TransferCreation(self.pool, rule, frozenset()),
+            retries=Retries(self.pool, rule, frozenset()),
+        )
+        async with AsyncExitStack() as stack:
+            waker = await stack.enter_async_context(Waker(self.temporal))
+            transfers = Transfers(ledgers, waker, Pace(slice_size=100, window=4, slices_per_run=50))
+            for queue, steps in ((Queue.TRANSFERS, transfers), (Queue.BLOCKCHAIN, StillChain(runs))):
+                workflows = [BatchTransfer] if queue is Queue.TRANSFERS else []
+                worker = Worker(
+                    self.temporal,
+                    task_queue=queue,
+                    workflows=workflows,
+                    activities=steps_of(steps),
+                    workflow_runner=sandboxed(),
+                    build_id="tests",
+                )
+                await stack.enter_async_context(worker)
+            yield
+
+
+@pytest.fixture
+async def sender(pool: Pool) -> str:
+    """A user with a wallet."""
+    await pool.execute("INSERT INTO wallets VALUES ($1, decode(repeat('a1', 20), 'hex'))", SENDER)
+    return SENDER
+
+
+@pytest.fixture(scope="package")
+async def starter_client(temporal: Temporal) -> Client:
+    """A client of a namespace of these tests' own."""
+    return await temporal.add_namespace(NAMESPACE)
+
+
+@pytest.fixture
+def service(pool: Pool, sender: str, database_url: str, temporal: Temporal, starter_client: Client) -> Service:
+    """Everything a command needs but a worker."""
+    assert sender == SENDER
+    environment = {"DATABASE_URL": database_url, "TEMPORAL_ADDRESS": temporal.address, "TEMPORAL_NAMESPACE": NAMESPACE}
+    return Service(pool, starter_client, environment)

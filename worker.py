@@ -110,7 +110,8 @@ async def connect(settings: WorkerSettings, stack: AsyncExitStack) -> Connection
         grpc_compression=GrpcCompression.NONE,
     )
     url = settings.database_url.get_secret_value()
-    pool = await create_pool(url, most_connections=settings.database_connections, name="transfers-worker")
+    most = settings.database_connections
+    pool = await create_pool(url, most_connections=most, ready_connections=most, name="transfers-worker")
     stack.push_async_callback(pool.close)
     # Over aiohttp's connections a call takes a sixth of the time that httpx's own take.
     http = await stack.enter_async_context(HttpxAiohttpClient(timeout=NODE_TIMEOUT_S, trust_env=False))

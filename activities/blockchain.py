@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from itertools import count
 from typing import NamedTuple
 from uuid import UUID
 
@@ -80,6 +81,7 @@ class Blockchain(Step, BlockchainActivities):
         self._waker = waker
         self._lane_waker = lane_waker
         self._poll_s = poll_s
+        self._turn = count()
         self.weather = Weather()
 
     @activity.defn(name="submit_transfers")
@@ -156,11 +158,13 @@ class Blockchain(Step, BlockchainActivities):
         raise not_yet("other copies are quicker", ROOM_POLL_S)
 
     async def _bind(self, batch_id: UUID, planned: Sequence[PlannedTransaction]) -> Bound | None:
-        """Binds and sends what fits on the emptiest lane; None where no lane has room."""
+        """Binds and sends what fits on one lane; None where no lane has room."""
         rooms = await self._ledgers.binding.rooms()
         if not rooms:
             return None
-        lane, room = rooms[0]
+        # In turn among those that take it all: slices that bind at once would else wait for each other on one lane.
+        wide = [lane_room for lane_room in rooms if lane_room.room >= len(planned)] or rooms[:1]
+        lane, room = wide[next(self._turn) % len(wide)]
         bound = await self._ledgers.binding.bind(batch_id, lane, planned[:room])
         if bound.transactions:
             _, report = await asyncio.gather(

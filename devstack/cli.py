@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -109,15 +110,16 @@ def main() -> NoReturn:
 
 
 def clean_all() -> None:
-    """Removes the stack's folder; the demo's stack lies inside and goes first.
+    """Removes the stack's folder; the stacks that lie inside it (the demo's, a benchmark's) go first.
 
     Raises:
-        StackError: a demo or another command is at work on one of them.
+        StackError: a command is at work on one of them.
     """
-    demo, stack = Stack(DEFAULT_FOLDER / "demo", os.environ, _say), _stack()
-    with demo.guarded(), stack.guarded():
-        demo.clean()
-        stack.clean()
+    inner = [file.parent for file in DEFAULT_FOLDER.glob("*/**/state.json")]
+    with ExitStack() as locks:
+        for stack in [*(Stack(folder, os.environ, _say) for folder in inner), _stack()]:
+            locks.enter_context(stack.guarded())
+            stack.clean()
 
 
 def minted_json(minted: Minted) -> str:

@@ -78,11 +78,12 @@ class Binding:
     ) -> Bound:
         transfers = [transfer for plan in planned for transfer in plan.transfers]
         await self._submit(connection, transfers)
+        # Before the lane is held: the others wait for it as briefly as can be.
+        ids = [transfer.transfer_id for transfer in transfers]
+        woken = await emit_transfer_events(connection, ids, EventType.TRANSFER_SUBMITTED)
         await self._lock_lane(connection, lane, len(planned))
         bound = await self._insert(connection, lane, planned)
         await self._hold_running(connection, batch_id)
-        ids = [transfer.transfer_id for transfer in transfers]
-        woken = await emit_transfer_events(connection, ids, EventType.TRANSFER_SUBMITTED)
         return Bound(bound, woken)
 
     async def _submit(self, connection: Connection, transfers: Sequence[ChainTransfer]) -> None:

@@ -88,6 +88,7 @@ class TransferCreation:
         """Items, the cut, events and counters, in that order of locks."""
         begun = items.live | items.failed | {item.transfer_id for item in items.waiting}
         numbers = [item.item_no for item in items.all if item.transfer_id in begun]
+        await connection.execute(_SQL["hold_items"], batch_id, numbers)
         taken = await connection.fetch(_SQL["take_up_items"], batch_id, numbers)
         ended = await fail_items(
             connection, batch_id, [r for r in items.rejected if r.item.transfer_id in items.failed]

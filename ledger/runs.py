@@ -18,6 +18,10 @@ from workflows.interface.errors import RequestError
 _SQL, _TRANSFERS = load("runs"), load("transfers")
 
 
+class _OvertakenError(Exception):
+    """Another copy was quicker; the transaction is rolled back, and what stands now is read again."""
+
+
 class BatchRow(NamedTuple):
     """A batch as it stands."""
 
@@ -127,34 +131,49 @@ class BatchRuns:
     async def _cancel_items(
         self, connection: Connection, batch_id: UUID, numbers: set[int], were_queued: set[int]
     ) -> None:
-        rows = await connection.fetch(_TRANSFERS["cancel_items"], batch_id, sorted(numbers))
+        await connection.execute(_TRANSFERS["hold_items"], batch_id, list(numbers))
+        rows = await connection.fetch(_TRANSFERS["cancel_items"], batch_id, list(numbers))
         queued = sum(row["item_no"] in were_queued for row in rows)
         change = Change(queued=-queued, processing=queued - len(rows), cancelled=len(rows))
         await count(connection, batch_id, change)
 
     async def fail_item(self, batch_id: UUID, item_no: int, code: str, reason: str) -> frozenset[UUID] | None:
         """Fails one item that isn't bound; None where it's bound, and only the chain can decide."""
-        async with transaction(self._pool) as connection:
-            item = await connection.fetchrow(_TRANSFERS["item_of_batch"], batch_id, item_no)
-            if item is None or item["status"] not in ("QUEUED", "PROCESSING"):
-                return frozenset()
-            if not await self._fail_transfer(connection, batch_id, item["transfer_id"], code, reason):
-                return None
-            taken = await connection.fetch(_TRANSFERS["take_up_items"], batch_id, [item_no])
-            args = ([item_no], [code], [reason], [item["tries"]])
-            ended = len(await connection.fetch(_TRANSFERS["fail_items"], batch_id, *args))
-            woken = await emit_transfer_events(connection, [item["transfer_id"]], EventType.TRANSFER_FAILED)
-            change = Change(queued=-len(taken), processing=len(taken) - ended, failed=ended)
-            await count(connection, batch_id, change)
+        while True:
+            try:
+                async with transaction(self._pool) as connection:
+                    return await self._fail_item(connection, batch_id, item_no, code, reason)
+            except _OvertakenError:
+                continue
+
+    async def _fail_item(
+        self, connection: Connection, batch_id: UUID, item_no: int, code: str, reason: str
+    ) -> frozenset[UUID] | None:
+        item = await connection.fetchrow(_TRANSFERS["item_of_batch"], batch_id, item_no)
+        if item is None or item["status"] not in ("QUEUED", "PROCESSING"):
+            return frozenset()
+        if item["transfer_status"] not in (None, "PENDING", "ACCEPTED"):
+            return None
+        await self._fail_transfer(connection, batch_id, item, code, reason)
+        taken = await connection.fetch(_TRANSFERS["take_up_items"], batch_id, [item_no])
+        args = ([item_no], [code], [reason], [item["tries"]])
+        ended = len(await connection.fetch(_TRANSFERS["fail_items"], batch_id, *args))
+        woken = await emit_transfer_events(connection, [item["transfer_id"]], EventType.TRANSFER_FAILED)
+        change = Change(queued=-len(taken), processing=len(taken) - ended, failed=ended)
+        await count(connection, batch_id, change)
         return woken
 
     async def _fail_transfer(
-        self, connection: Connection, batch_id: UUID, transfer_id: UUID, code: str, reason: str
-    ) -> bool:
-        if await connection.fetch(_TRANSFERS["existing_transfers"], [transfer_id]):
-            return bool(await connection.fetch(_TRANSFERS["fail_unbound_transfer"], transfer_id, code, reason))
-        statement = _TRANSFERS["insert_failed_transfer"]
-        return bool(await connection.fetch(statement, transfer_id, code, reason, batch_id))
+        self, connection: Connection, batch_id: UUID, item: asyncpg.Record, code: str, reason: str
+    ) -> None:
+        """Raises _OvertakenError where another step has changed the transfer since the item was read."""
+        if item["transfer_status"] is not None:
+            failed = await connection.fetch(_TRANSFERS["fail_unbound_transfer"], item["transfer_id"], code, reason)
+        else:
+            statement = _TRANSFERS["insert_failed_transfer"]
+            failed = await connection.fetch(statement, item["transfer_id"], code, reason, batch_id)
+        if not failed:
+            raise _OvertakenError
 
     async def close(self, batch_id: UUID) -> Closed:
         """Writes the run's final status and its event, once; the stored result otherwise.

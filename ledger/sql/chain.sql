@@ -1,6 +1,6 @@
 -- name: transfers_to_bind
 -- Accepted transfers of a range that are due; $4 = only those that had a try before.
-SELECT t.transfer_id, t.bindings + 1 AS binding_no, t.token, t.holder, t.recipient, t.ticket_id, t.pack_limit, t.settlement
+SELECT t.transfer_id, t.bindings + 1 AS binding_no, t.token, t.holder, t.recipient, t.ticket_id, t.pack_limit, t.settlement::text
 FROM batch_transfer_items i JOIN ticket_transfers t ON t.transfer_id = i.transfer_id
 WHERE i.batch_id = $1 AND i.item_no BETWEEN $2 AND $3 AND (NOT $4 OR i.next_try_at IS NOT NULL)
   AND i.status = 'PROCESSING' AND t.status = 'ACCEPTED' AND (i.next_try_at IS NULL OR i.next_try_at <= now())
@@ -38,7 +38,7 @@ UPDATE chain_lanes SET next_nonce = next_nonce + $3 WHERE chain_id = $1 AND sign
 -- name: insert_transactions
 -- One row per nonce, for ever.
 INSERT INTO chain_transactions (chain_id, signer, nonce, settlement, gas_limit, router_key)
-SELECT $1, $2, $3 + p.place - 1, p.settlement::settlement, p.gas_limit, p.router_key
+SELECT $1, $2::bytea, $3 + p.place - 1, p.settlement::settlement, p.gas_limit, p.router_key
 FROM unnest($4::text[], $5::bigint[], $6::bytea[]) WITH ORDINALITY AS p (settlement, gas_limit, router_key, place)
 ORDER BY p.place RETURNING transaction_id, nonce;
 
@@ -66,7 +66,7 @@ SELECT transaction_id FROM chain_transactions WHERE transaction_id = ANY ($1::bi
 
 -- name: describe_transactions
 -- Chain transactions without their transfers, lowest nonce first.
-SELECT transaction_id, chain_id, signer, nonce, settlement, gas_limit, router_key, now() - bound_at AS age
+SELECT transaction_id, chain_id, signer, nonce, settlement::text, gas_limit, router_key, now() - bound_at AS age
 FROM chain_transactions WHERE transaction_id = ANY ($1::bigint[]) ORDER BY signer, nonce;
 
 -- name: bound_transfers
@@ -77,21 +77,21 @@ WHERE b.transaction_id = ANY ($1::bigint[]) ORDER BY b.transaction_id, b.positio
 
 -- name: attempts
 -- The attempts of chain transactions, in the order they were signed.
-SELECT transaction_id, tx_hash, raw, kind, max_fee_wei, tip_wei, send_class FROM chain_attempts
+SELECT transaction_id, tx_hash, raw, kind::text, max_fee_wei, tip_wei, send_class FROM chain_attempts
 WHERE transaction_id = ANY ($1::bigint[]) ORDER BY transaction_id, attempt_no;
 
 -- name: attempts_without_raw
 -- The attempts of chain transactions without their bytes, which confirming doesn't need.
-SELECT transaction_id, tx_hash, ''::bytea AS raw, kind, max_fee_wei, tip_wei, send_class FROM chain_attempts
+SELECT transaction_id, tx_hash, ''::bytea AS raw, kind::text, max_fee_wei, tip_wei, send_class FROM chain_attempts
 WHERE transaction_id = ANY ($1::bigint[]) ORDER BY transaction_id, attempt_no;
 
 -- name: insert_first_attempts
--- First attempts; where another copy was quicker, its bytes stand.
+-- First attempts; where another copy was quicker, its bytes stand. (Any conflict: equal bytes conflict by their hash too.)
 INSERT INTO chain_attempts (tx_hash, transaction_id, attempt_no, kind, max_fee_wei, tip_wei, raw)
 SELECT a.tx_hash, a.transaction_id, 1, a.kind::attempt_kind, a.max_fee_wei, a.tip_wei, a.raw
 FROM unnest($1::bytea[], $2::bigint[], $3::text[], $4::bigint[], $5::bigint[], $6::bytea[])
   AS a (tx_hash, transaction_id, kind, max_fee_wei, tip_wei, raw)
-ORDER BY a.transaction_id ON CONFLICT (transaction_id, attempt_no) DO NOTHING RETURNING transaction_id;
+ORDER BY a.transaction_id ON CONFLICT DO NOTHING RETURNING transaction_id;
 
 -- name: insert_next_attempts
 -- Corrected or cancel attempts, only after an attempt that was refused for good.

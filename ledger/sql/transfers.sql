@@ -9,7 +9,7 @@ ORDER BY i.item_no LIMIT 1000;
 
 -- name: batch_head
 -- What creating needs to know of the batch.
-SELECT from_user_id, settlement, run_no FROM batch_transfers WHERE batch_id = $1;
+SELECT from_user_id, settlement::text, run_no FROM batch_transfers WHERE batch_id = $1;
 
 -- name: lock_tickets
 -- Tickets named by a slice, held unchanged until commit.
@@ -24,7 +24,7 @@ SELECT user_id, address FROM wallets WHERE user_id = ANY ($1::text[]) OR address
 -- New live transfers, in ticket order; a ticket that is locked, or a transfer that exists, is left out.
 INSERT INTO ticket_transfers (transfer_id, batch_id, item_no, ticket_id, from_user_id, to_user_id, token, holder, recipient,
   settlement, status)
-SELECT a.transfer_id, $1, a.item_no, a.ticket_id, $2, a.to_user_id, a.token, a.holder, a.recipient, $3::text::settlement, 'ACCEPTED'
+SELECT a.transfer_id, $1, a.item_no, a.ticket_id, $2::text, a.to_user_id, a.token, a.holder, a.recipient, $3::text::settlement, 'ACCEPTED'
 FROM unnest($4::uuid[], $5::int[], $6::text[], $7::text[], $8::bytea[], $9::bytea[], $10::bytea[])
   AS a (transfer_id, item_no, ticket_id, to_user_id, token, holder, recipient)
 ORDER BY a.ticket_id COLLATE "C"
@@ -34,7 +34,7 @@ ON CONFLICT DO NOTHING RETURNING transfer_id;
 -- Transfers of items that failed before they were live.
 INSERT INTO ticket_transfers (transfer_id, batch_id, item_no, ticket_id, from_user_id, settlement, status,
   failure_code, failure_reason, ended_at)
-SELECT a.transfer_id, $1, a.item_no, a.ticket_id, $2, $3::text::settlement, 'FAILED', a.code, a.reason, now()
+SELECT a.transfer_id, $1, a.item_no, a.ticket_id, $2::text, $3::text::settlement, 'FAILED', a.code, a.reason, now()
 FROM unnest($4::uuid[], $5::int[], $6::text[], $7::text[], $8::text[]) AS a (transfer_id, item_no, ticket_id, code, reason)
 ORDER BY a.transfer_id
 ON CONFLICT DO NOTHING RETURNING transfer_id;
@@ -42,6 +42,10 @@ ON CONFLICT DO NOTHING RETURNING transfer_id;
 -- name: existing_transfers
 -- Which of these transfers exist.
 SELECT transfer_id FROM ticket_transfers WHERE transfer_id = ANY ($1::uuid[]);
+
+-- name: hold_items
+-- Items held until commit, in order: a cancel that pages through the same ones would deadlock with any other order.
+SELECT item_no FROM batch_transfer_items WHERE batch_id = $1 AND item_no = ANY ($2::int[]) ORDER BY item_no FOR NO KEY UPDATE;
 
 -- name: take_up_items
 -- Queued items become PROCESSING.
@@ -117,8 +121,9 @@ FROM batch_transfer_items i JOIN batch_transfers b USING (batch_id) WHERE i.tran
 ON CONFLICT DO NOTHING RETURNING transfer_id;
 
 -- name: item_of_batch
--- One item, whatever its state.
-SELECT item_no, transfer_id, ticket_id, status, tries FROM batch_transfer_items WHERE batch_id = $1 AND item_no = $2;
+-- One item, whatever its state, and its transfer's where there is one.
+SELECT i.item_no, i.transfer_id, i.ticket_id, i.status, i.tries, t.status AS transfer_status
+FROM batch_transfer_items i LEFT JOIN ticket_transfers t USING (transfer_id) WHERE i.batch_id = $1 AND i.item_no = $2;
 
 -- name: page_to_cancel
 -- The next items of a batch, from an item number on, that aren't bound, with their transfers where they have one.

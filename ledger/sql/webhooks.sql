@@ -44,12 +44,12 @@ LIMIT $2;
 -- Logs attempts and moves their deliveries on. Every request is logged. An attempt number counts once, whichever copy
 -- of a drain comes first; a success counts whenever it comes, for the receiver has the event.
 WITH result AS (
-  SELECT * FROM unnest($2::uuid[], $3::int[], $4::delivery_status[], $5::float8[], $6::timestamptz[], $7::int[], $8::int[],
+  SELECT * FROM unnest($2::uuid[], $3::int[], $4::text[], $5::float8[], $6::timestamptz[], $7::int[], $8::int[],
                        $9::text[], $10::text[])
     AS r (event_id, attempt_no, status, delay_s, started_at, duration_ms, http_status, error_code, response)
 ), moved AS (
   UPDATE webhook_deliveries d SET
-    status = r.status,
+    status = r.status::delivery_status,
     attempts = greatest(d.attempts, r.attempt_no),
     next_attempt_at = CASE WHEN r.status = 'PENDING' THEN now() + make_interval(secs => r.delay_s) END,
     last_error = CASE WHEN r.error_code = 'HTTP_STATUS' THEN 'HTTP ' || r.http_status ELSE r.error_code END,

@@ -296,7 +296,7 @@ async def test_a_row_that_contradicts_itself_is_rejected(open_world: Books, stat
 async def test_a_word_that_is_no_status_is_rejected(open_world: Books, table: str, column: str) -> None:
     """Statuses are enums in the database as well."""
     with pytest.raises(asyncpg.InvalidTextRepresentationError):
-        await open_world.pool.execute(f"UPDATE {table} SET {column} = 'MAYBE'")  # noqa: S608  # names of this file
+        await open_world.pool.execute(f"UPDATE {table} SET {column} = 'MAYBE'")  # names of this file
 
 
 async def test_a_settled_nonce_is_told_whole(books: Books, bound: list[BoundTransaction]) -> None:

@@ -50,6 +50,7 @@ from ledger.runs import BatchRuns
 from ledger.settlement import Settling
 from ledger.staging import BatchWriter
 from ledger.webhooks import WebhookLedger
+from starter.leaving import leave
 from starter.schedules import put_schedules
 from webhooks.sender import open_sender
 from worker_lanes import ready_lanes
@@ -244,4 +245,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -8,7 +8,7 @@ from temporalio.common import WorkflowIDReusePolicy
 from workflows.interface.batch import LaneWork
 from workflows.interface.chain import Lane
 from workflows.interface.names import Queue, Signal, WorkflowType, lane_workflow_id
-from workflows.policies import LANE_PRIORITY, TASK_TIMEOUT
+from workflows.interface.policies import LANE_PRIORITY, TASK_TIMEOUT
 
 
 class LaneWaker:

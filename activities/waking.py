@@ -6,22 +6,21 @@ import asyncio
 import logging
 from collections.abc import Iterable
 from contextlib import suppress
-from datetime import timedelta
 from types import TracebackType
 from typing import Self
 from uuid import UUID
 
 from temporalio.client import Client
-from temporalio.common import Priority, WorkflowIDReusePolicy
+from temporalio.common import WorkflowIDReusePolicy
 from temporalio.service import RPCError
 
-from workflows.interface.names import PriorityKey, Queue, Signal, WorkflowType, webhook_workflow_id
+from workflows.interface.names import Queue, Signal, WorkflowType, webhook_workflow_id
+from workflows.interface.policies import TASK_TIMEOUT, delivery_priority
 from workflows.interface.webhook import DeliveryWork
 
 WAKE_INTERVAL_S = 1.0
 """A batch commits many times a second; its subscription's drain needs to hear of it once."""
 MOST_SIGNALS_AT_ONCE = 16
-_TASK_TIMEOUT = timedelta(seconds=4)
 _LAST_SIGNALS_S = 5.0
 """How long a worker that stops waits for the last signals; the sweep makes up for those that were not sent."""
 
@@ -41,8 +40,8 @@ async def signal_delivery(client: Client, subscription_id: UUID) -> None:
         task_queue=Queue.WEBHOOKS,
         id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
         start_signal=Signal.WAKE,
-        task_timeout=_TASK_TIMEOUT,
-        priority=Priority(priority_key=PriorityKey.BATCH, fairness_key=str(subscription_id)),
+        task_timeout=TASK_TIMEOUT,
+        priority=delivery_priority(subscription_id),
         static_summary=f"Webhook deliveries of subscription {subscription_id}",
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -88,12 +88,18 @@ def sizes_of(text: str) -> tuple[int, ...]:
     return tuple(size for size in sizes if size)
 
 
-def quick() -> Plan:
-    """A first look in some minutes."""
-    return Plan((1_000, 10_000), (2_000,), 1, Webhooks.BOTH, 20_000)
+def settings_of(pairs: Iterable[str]) -> dict[str, str]:
+    """Worker settings from "NAME=VALUE" texts.
+
+    Raises:
+        ValueError: one isn't of that form.
+    """
+    parts = [pair.partition("=") for pair in pairs]
+    if any(not name or not equals for name, equals, _ in parts):
+        raise ValueError("a setting is NAME=VALUE, such as WINDOW=20")
+    return {name.upper(): value for name, _, value in parts}
 
 
 def full() -> Plan:
     """All that docs/performance.md tells, in about three quarters of an hour."""
     return Plan((1_000, 10_000, 100_000), (5_000,), 3, Webhooks.BOTH, 20_000)
-

@@ -7,20 +7,19 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import NamedTuple
 
+from bench.statements import log_statements
 from chain.quantities import to_hex
 from devstack import deploy
 from devstack.chain_node import is_chain_ready, start_chain
 from devstack.ending import uninterrupted
-from devstack.ports import HOST, free_ports
+from devstack.ports import free_ports
 from devstack.processes import kill, wait_until
 from devstack.seed import open_pool, open_rpc
 from devstack.stack import Stack
 from devstack.state import DEFAULT_FOLDER, Deployment, Layout, Server, StackState
 from devstack.tools import anvil_program
-from bench.statements import log_statements
 
 BENCH_FOLDER = DEFAULT_FOLDER / "bench"
 SENDER = "bench-sender"

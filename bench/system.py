@@ -19,7 +19,6 @@ from bench.stage import SENDER
 from bench.statements import read_statements
 from bench.temporal_effort import workflow_efforts
 from bench.usage import Meter
-from chain.rpc import JsonRpc
 from devstack.demo_ledger import secret_text
 from devstack.errors import StackError
 from devstack.seed import mint, open_pool, open_rpc

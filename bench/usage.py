@@ -9,41 +9,47 @@ import psutil
 
 from bench.figures import Usage
 
-SAMPLE_EVERY_S = 0.25
+SAMPLE_EVERY_S = 0.2
 _MEGABYTE = 1_000_000
 
 
 class Meter:
-    """Watches processes from `start` to `stop`."""
+    """Watches processes from `start` to `stop`. A process that ends meanwhile counts as far as it was seen."""
 
     def __init__(self, pids: Mapping[str, int]) -> None:
         self._processes = {name: psutil.Process(pid) for name, pid in pids.items()}
-        self._cpu_before: dict[str, float] = {}
+        self._cpu_before = dict.fromkeys(pids, 0.0)
+        self._cpu_now = dict.fromkeys(pids, 0.0)
         self._peak_bytes = dict.fromkeys(pids, 0)
         self._stopped = threading.Event()
         self._sampler = threading.Thread(target=self._sample, name="meter", daemon=True)
 
     def start(self) -> None:
         """Begins; CPU time before this doesn't count."""
-        self._cpu_before = {name: cpu_seconds(process) for name, process in self._processes.items()}
+        self._look()
+        self._cpu_before = dict(self._cpu_now)
         self._sampler.start()
 
     def stop(self) -> dict[str, Usage]:
         """Ends; what each process took since the start."""
-        spent = {name: cpu_seconds(p) - self._cpu_before[name] for name, p in self._processes.items()}
         self._stopped.set()
         self._sampler.join()
         return {
-            name: Usage(cpu_s=max(0.0, seconds), peak_rss_mb=self._peak_bytes[name] / _MEGABYTE)
-            for name, seconds in spent.items()
+            name: Usage(
+                cpu_s=self._cpu_now[name] - self._cpu_before[name], peak_rss_mb=self._peak_bytes[name] / _MEGABYTE
+            )
+            for name in self._processes
         }
 
     def _sample(self) -> None:
-        while True:
-            for name, process in self._processes.items():
-                self._peak_bytes[name] = max(self._peak_bytes[name], resident_bytes(process))
-            if self._stopped.wait(SAMPLE_EVERY_S):
-                return
+        while not self._stopped.wait(SAMPLE_EVERY_S):
+            self._look()
+        self._look()
+
+    def _look(self) -> None:
+        for name, process in self._processes.items():
+            self._cpu_now[name] = max(self._cpu_now[name], cpu_seconds(process))
+            self._peak_bytes[name] = max(self._peak_bytes[name], resident_bytes(process))
 
 
 def cpu_seconds(process: psutil.Process) -> float:
@@ -54,7 +60,9 @@ def cpu_seconds(process: psutil.Process) -> float:
             times = one.cpu_times()
         except psutil.NoSuchProcess:
             continue
-        total += times.user + times.system + times.children_user + times.children_system
+        # Only Linux tells of children that ended.
+        ended = getattr(times, "children_user", 0.0) + getattr(times, "children_system", 0.0)
+        total += times.user + times.system + ended
     return total
 
 

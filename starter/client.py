@@ -40,7 +40,7 @@ from workflows.interface.names import (
     WorkflowType,
     batch_workflow_id,
 )
-from workflows.policies import TASK_TIMEOUT, batch_priority
+from workflows.interface.policies import TASK_TIMEOUT, batch_priority
 
 ANSWER_TIMEOUT = timedelta(seconds=10)
 """For one call to Temporal; a query also needs a worker to answer."""

@@ -32,17 +32,17 @@ class BatchWatch:
             RequestError: NOT_FOUND, or the code the batch's workflow failed with.
             UnavailableError: a server doesn't answer any more.
         """
-        report = await self._report(batch_id)
         ended = asyncio.create_task(self._client.wait(batch_id))
         try:
+            report = await self._report(batch_id)
             with _progress(show=show) as progress:
                 task = progress.add_task(report.status, total=report.item_count, rate="-", failed=0)
                 while not ended.done():
                     _show(progress, task, await self._report(batch_id))
                     await asyncio.wait({ended}, timeout=LOOK_INTERVAL_S)
-                _raise_unless_known_ended(ended, await self._report(batch_id))
                 report = await self._report(batch_id)
                 _show(progress, task, report)
+            _raise_unless_known_ended(ended, report)
         except asyncio.CancelledError:
             say(f"interrupted; the batch goes on. To watch it again: transfers batch watch {batch_id}")
             raise

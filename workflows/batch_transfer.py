@@ -31,8 +31,8 @@ from workflows.interface.batch import (
 )
 from workflows.interface.codes import AlertKind, BatchStatus, ErrorCode
 from workflows.interface.names import Query, Signal, WorkflowType, batch_workflow_id
+from workflows.interface.policies import CHAIN_STEP, SLICE_STEP, TASK_TIMEOUT, WHOLE_BATCH_STEP
 from workflows.interface.slices import ItemRange
-from workflows.policies import CHAIN_STEP, SLICE_STEP, TASK_TIMEOUT, WHOLE_BATCH_STEP
 from workflows.slice_steps import call, run_slice
 from workflows.work_list import WorkList
 

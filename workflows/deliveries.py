@@ -12,8 +12,8 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.workflow import ParentClosePolicy
 
 from workflows.interface.names import Queue, WorkflowType, webhook_workflow_id
+from workflows.interface.policies import TASK_TIMEOUT, delivery_priority
 from workflows.interface.webhook import DeliveryWork
-from workflows.policies import TASK_TIMEOUT, delivery_priority
 
 
 class DeliveryStarter:

@@ -12,7 +12,7 @@ from workflows.decoding import NO_INPUT, decoded
 from workflows.interface.batch import Alert, BlockchainActivities, LaneState, LaneWork, TransferActivities
 from workflows.interface.codes import AlertKind
 from workflows.interface.names import Signal, WorkflowType
-from workflows.policies import CHAIN_STEP, LANE_PRIORITY, SLICE_STEP, TASK_TIMEOUT
+from workflows.interface.policies import CHAIN_STEP, LANE_PRIORITY, SLICE_STEP, TASK_TIMEOUT
 
 AFTER_DEFECT = timedelta(seconds=10)
 ROUNDS_PER_RUN = 200

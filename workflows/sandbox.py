@@ -8,7 +8,6 @@ from temporalio.workflow import SandboxImportNotificationPolicy
 # Free of state, so they need not be loaded again for each workflow; anything else that a workflow imports fails start.
 _SHARED = (
     "workflows.interface",
-    "workflows.policies",
     "workflows.decoding",
     "workflows.deliveries",
     "workflows.batch_board",

@@ -21,7 +21,7 @@ from workflows.interface.batch import (
     TransferActivities,
 )
 from workflows.interface.codes import ErrorCode
-from workflows.policies import CHAIN_STEP, SLICE_STEP, ActivityOptions, batch_priority
+from workflows.interface.policies import CHAIN_STEP, SLICE_STEP, ActivityOptions, batch_priority
 
 P = TypeVar("P")
 R = TypeVar("R")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from temporalio import workflow
 
 from workflows.interface.names import WorkflowType
+from workflows.interface.policies import MAINTENANCE_PRIORITY, MAINTENANCE_STEP
 from workflows.interface.webhook import MaintenanceActivities, SweepResult
-from workflows.policies import MAINTENANCE_PRIORITY, MAINTENANCE_STEP
 
 
 @workflow.defn(name=WorkflowType.SWEEP_WEBHOOK_DELIVERIES)

@@ -12,8 +12,8 @@ from workflows.decoding import NO_INPUT, decoded, invalid_input
 from workflows.interface.batch import Alert, TransferActivities
 from workflows.interface.codes import AlertKind, ErrorCode
 from workflows.interface.names import Signal, WorkflowType, webhook_workflow_id
+from workflows.interface.policies import DRAIN_STEP, SLICE_STEP, delivery_priority
 from workflows.interface.webhook import DeliveryRun, DeliveryWork, DrainResult, WebhookActivities
-from workflows.policies import DRAIN_STEP, SLICE_STEP, delivery_priority
 
 
 @workflow.defn(name=WorkflowType.WEBHOOK_DELIVERY)
@@ -39,7 +39,7 @@ class WebhookDelivery:
         while not drained.disabled and await self._wait(drained.next_due_in_s, work.linger_s):
             if self._drains >= work.drains_per_run or workflow.info().is_continue_as_new_suggested():
                 # The next run drains at once, so a wake that came since the last drain isn't lost.
-                workflow.continue_as_new(self._carried(work))
+                workflow.continue_as_new(self._carried(work), task_timeout=TASK_TIMEOUT)
             drained = await self._drain(work)
         return DrainResult(delivered=self._delivered, failed_attempts=self._failed_attempts, disabled=drained.disabled)
 

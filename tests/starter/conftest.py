@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -12,7 +13,8 @@ from temporalio import activity
 from temporalio.client import Client
 from temporalio.worker import Worker
 
-from activities.transfers import Pace, TransferLedgers, Transfers
+from activities.transfers import Pace, TransferLedgers
+from activities.transfers import Transfers as TransferSteps
 from activities.waking import Waker
 from chain.keccak import keccak256
 from ledger.creation import TransferCreation
@@ -22,6 +24,7 @@ from ledger.runs import BatchRuns
 from ledger.staging import BatchWriter
 from starter.client import TransferClient
 from tests.servers import Temporal
+from tests.starter.commands import Transfers
 from worker import steps_of
 from workflows.batch_transfer import BatchTransfer
 from workflows.interface.batch import BlockchainActivities, LaneState, LaneWork, Slice, StepResult
@@ -77,7 +80,7 @@ class Service(NamedTuple):
         )
         async with AsyncExitStack() as stack:
             waker = await stack.enter_async_context(Waker(self.temporal))
-            transfers = Transfers(ledgers, waker, Pace(slice_size=100, window=4, slices_per_run=50))
+            transfers = TransferSteps(ledgers, waker, Pace(slice_size=100, window=4, slices_per_run=50))
             for queue, steps in ((Queue.TRANSFERS, transfers), (Queue.BLOCKCHAIN, StillChain(runs))):
                 workflows = [BatchTransfer] if queue is Queue.TRANSFERS else []
                 worker = Worker(
@@ -111,3 +114,9 @@ def service(pool: Pool, sender: str, database_url: str, temporal: Temporal, star
     assert sender == SENDER
     environment = {"DATABASE_URL": database_url, "TEMPORAL_ADDRESS": temporal.address, "TEMPORAL_NAMESPACE": NAMESPACE}
     return Service(pool, starter_client, environment)
+
+
+@pytest.fixture
+def transfers(service: Service, tmp_path: Path) -> Transfers:
+    """The command, pointed at the service."""
+    return Transfers(tmp_path, service.environment)

@@ -35,19 +35,19 @@ class WorkerSettings(BaseSettings):
     temporal_namespace: str = "default"
 
     slice_size: int = Field(default=500, ge=1, le=1000)
-    window: int = Field(default=12, ge=1, le=100)
+    window: int = Field(default=20, ge=1, le=100)
     slices_per_run: int = Field(default=200, ge=1, le=1000)
     """Slices of a batch before its workflow continues as new."""
     chain_depth: int = Field(default=1, ge=1, le=1000)
     """Blocks, the transaction's own included, before an outcome counts as final."""
     chain_poll_s: float = Field(default=0.3, gt=0, le=60)
-    lane_max_in_flight: int = Field(default=512, ge=1, le=10_000)
+    lane_max_in_flight: int = Field(default=1024, ge=1, le=10_000)
     """Open nonces per lane; 16 where a public geth node guards its pool."""
-    transfers_slots: int = Field(default=20, ge=1, le=1000)
-    blockchain_slots: int = Field(default=20, ge=1, le=1000)
+    transfers_slots: int = Field(default=40, ge=1, le=1000)
+    blockchain_slots: int = Field(default=40, ge=1, le=1000)
     webhooks_slots: int = Field(default=20, ge=4, le=1000)
     maintenance_slots: int = Field(default=4, ge=1, le=1000)
-    database_connections: int = Field(default=20, ge=2, le=500)
+    database_connections: int = Field(default=30, ge=2, le=500)
     shutdown_grace_s: float = Field(default=20, ge=1, le=600)
 
     @model_validator(mode="after")

@@ -17,6 +17,7 @@ import httpx
 import uvloop
 from httpx_aiohttp import AiohttpTransport
 
+from bench.blocks import next_block
 from bench.figures import CeilingRun, Figures
 from chain.confirmation import Confirmer
 from chain.heads import read_accounts
@@ -184,6 +185,7 @@ async def run_job(job: CeilingJob) -> CeilingRun:
         accounts = await read_accounts(rpc, [signer.address for signer in signers])
         lanes = [LaneRun(job, rpc, s, account.latest_nonce) for s, account in zip(signers, accounts, strict=True)]
         work = Work(job, rpc)
+        await next_block(rpc)
         started = time.monotonic()
         await asyncio.gather(*(lane.run(work) for lane in lanes))
         return CeilingRun(

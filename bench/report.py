@@ -61,11 +61,12 @@ def usage_figures(runs: Sequence[SystemRun] | Sequence[CeilingRun] | Sequence[Ba
 def summary(all_runs: Sequence[Runs], backlog: Sequence[BacklogRun]) -> dict[str, Any]:
     """Everything as JSON-ready data: per batch the medians, the ratios of medians, and every run as it was."""
     cases = [_case_summary(runs) for runs in all_runs]
-    drained = {"figures": _plain({"perS": spread([run.per_s for run in backlog])} | usage_figures(backlog))}
-    return {
-        "cases": cases,
-        "backlog": drained | {"runs": [run.model_dump() for run in backlog]} if backlog else None,
-    }
+    return {"cases": cases, "backlog": _backlog_summary(backlog) if backlog else None}
+
+
+def _backlog_summary(backlog: Sequence[BacklogRun]) -> dict[str, Any]:
+    rate = spread([run.per_s for run in backlog])
+    return {**_plain({"perS": rate} | usage_figures(backlog)), "runs": [run.model_dump() for run in backlog]}
 
 
 def _case_summary(runs: Runs) -> dict[str, Any]:

@@ -14,11 +14,13 @@ from temporalio.client import Client, WorkflowHandle
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.service import GrpcCompression
 
+from bench.blocks import next_block
 from bench.figures import SystemRun, WebhookRun
 from bench.stage import SENDER
 from bench.statements import read_statements
 from bench.temporal_effort import workflow_efforts
 from bench.usage import Meter
+from chain.rpc import JsonRpc
 from devstack.demo_ledger import secret_text
 from devstack.errors import StackError
 from devstack.seed import mint, open_pool, open_rpc
@@ -53,9 +55,10 @@ class Target(NamedTuple):
 class SystemBench:
     """Measures one batch on a stack that is up."""
 
-    def __init__(self, stack: Stack, pool: Pool, client: Client, progress: Progress) -> None:
+    def __init__(self, stack: Stack, pool: Pool, rpc: JsonRpc, client: Client, progress: Progress) -> None:
         self._stack = stack
         self._pool = pool
+        self._rpc = rpc
         self._client = client
         self._progress = progress
 
@@ -64,6 +67,7 @@ class SystemBench:
         batch_id = uuid4()
         staging_s = await self._stage(batch_id, items, settlement)
         meter, log_position = meter_of(self._stack, target is not None), self._log.stat().st_size
+        await next_block(self._rpc)
         meter.start()
         started = time.time()
         handle = await self._start(batch_id)
@@ -136,7 +140,7 @@ async def measure_batch(
         await mint(pool, rpc, stack.deployment, user_id=SENDER, first_id=1, count=items)
         target = await subscribe(stack, pool) if with_webhooks else None
         client = await connect(state.temporal_address)
-        return await SystemBench(stack, pool, client, progress).run(items, settlement, target)
+        return await SystemBench(stack, pool, rpc, client, progress).run(items, settlement, target)
 
 
 async def connect(address: str) -> Client:

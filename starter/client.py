@@ -73,8 +73,9 @@ class _Label(NamedTuple):
 class TransferClient:
     """Batches over a Temporal client of any data converter that writes JSON."""
 
-    def __init__(self, temporal: Client) -> None:
+    def __init__(self, temporal: Client, answer_timeout: timedelta = ANSWER_TIMEOUT) -> None:
         self._temporal = temporal
+        self._answer_timeout = answer_timeout
 
     async def start_batch(
         self,
@@ -222,7 +223,7 @@ class TransferClient:
                 priority=batch_priority(label.from_user_id or str(request.batch_id)),
                 start_signal=start_signal[0] if start_signal else None,
                 start_signal_args=[start_signal[1]] if start_signal else [],
-                rpc_timeout=ANSWER_TIMEOUT,
+                rpc_timeout=self._answer_timeout,
             )
         except RPCError as error:
             raise translated(error, request.batch_id) from error
@@ -261,7 +262,7 @@ class TransferClient:
 
     async def _ask_progress(self, batch_id: UUID) -> BatchProgress:
         try:
-            answer = await self._handle(batch_id).query(Query.PROGRESS, rpc_timeout=ANSWER_TIMEOUT)
+            answer = await self._handle(batch_id).query(Query.PROGRESS, rpc_timeout=self._answer_timeout)
         except WorkflowQueryFailedError as error:
             raise UnavailableError(f"batch {batch_id} can't answer yet: {error}") from error
         except RPCError as error:
@@ -273,7 +274,7 @@ class TransferClient:
         if description.status is not WorkflowExecutionStatus.RUNNING:
             raise has_ended(batch_id)
         try:
-            await self._handle(batch_id).signal(signal, rpc_timeout=ANSWER_TIMEOUT)
+            await self._handle(batch_id).signal(signal, rpc_timeout=self._answer_timeout)
         except RPCError as error:
             if error.status is RPCStatusCode.NOT_FOUND:
                 raise has_ended(batch_id) from error
@@ -281,7 +282,7 @@ class TransferClient:
 
     async def _describe(self, batch_id: UUID) -> WorkflowExecutionDescription:
         try:
-            return await self._handle(batch_id).describe(rpc_timeout=ANSWER_TIMEOUT)
+            return await self._handle(batch_id).describe(rpc_timeout=self._answer_timeout)
         except RPCError as error:
             raise translated(error, batch_id) from error
 

@@ -12,7 +12,7 @@ from workflows.decoding import NO_INPUT, decoded, invalid_input
 from workflows.interface.batch import Alert, TransferActivities
 from workflows.interface.codes import AlertKind, ErrorCode
 from workflows.interface.names import Signal, WorkflowType, webhook_workflow_id
-from workflows.interface.policies import DRAIN_STEP, SLICE_STEP, delivery_priority
+from workflows.interface.policies import DRAIN_STEP, SLICE_STEP, TASK_TIMEOUT, delivery_priority
 from workflows.interface.webhook import DeliveryRun, DeliveryWork, DrainResult, WebhookActivities
 
 

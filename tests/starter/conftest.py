@@ -11,6 +11,7 @@ from typing import NamedTuple
 import pytest
 from temporalio import activity
 from temporalio.client import Client
+from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import Worker
 
 from activities.transfers import Pace, TransferLedgers
@@ -28,7 +29,7 @@ from tests.starter.commands import Transfers
 from worker import steps_of
 from workflows.batch_transfer import BatchTransfer
 from workflows.interface.batch import BlockchainActivities, LaneState, LaneWork, Slice, StepResult
-from workflows.interface.names import Queue
+from workflows.interface.names import Queue, batch_workflow_id
 from workflows.interface.validation import judge
 from workflows.sandbox import sandboxed
 
@@ -109,11 +110,19 @@ async def starter_client(temporal: Temporal) -> Client:
 
 
 @pytest.fixture
-def service(pool: Pool, sender: str, database_url: str, temporal: Temporal, starter_client: Client) -> Service:
-    """Everything a command needs but a worker."""
+async def service(
+    pool: Pool, sender: str, database_url: str, temporal: Temporal, starter_client: Client
+) -> AsyncIterator[Service]:
+    """Everything a command needs but a worker; batches left open are terminated, out of the next test's way."""
     assert sender == SENDER
     environment = {"DATABASE_URL": database_url, "TEMPORAL_ADDRESS": temporal.address, "TEMPORAL_NAMESPACE": NAMESPACE}
-    return Service(pool, starter_client, environment)
+    yield Service(pool, starter_client, environment)
+    for row in await pool.fetch("SELECT batch_id FROM batch_transfers"):
+        try:
+            await starter_client.get_workflow_handle(batch_workflow_id(row["batch_id"])).terminate()
+        except RPCError as error:
+            if error.status is not RPCStatusCode.NOT_FOUND:
+                raise
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from uuid import UUID, uuid4
 
 import pytest
@@ -238,7 +239,7 @@ async def test_inline_and_staged_requests_are_compared(service: Service, pool: P
     assert await refusal(starter.start(header, rows[:1])) is ErrorCode.BATCH_CONTENT_DIFFERS
 
 
-async def test_a_namespace_without_workers_gives_no_progress(idle: TransferClient, idle_client: Client) -> None:
+async def test_a_namespace_without_workers_gives_no_progress(idle_client: Client) -> None:
     """A question no worker answers ends as UnavailableError, not as a hang."""
     batch_id = uuid4()
     await idle_client.start_workflow(
@@ -249,4 +250,4 @@ async def test_a_namespace_without_workers_gives_no_progress(idle: TransferClien
         id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
     )
     with pytest.raises(UnavailableError):
-        await idle.progress(batch_id)
+        await TransferClient(idle_client, answer_timeout=timedelta(seconds=1)).progress(batch_id)

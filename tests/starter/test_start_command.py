@@ -65,8 +65,8 @@ async def test_watching_ends_with_the_table_of_what_failed(transfers: Transfers,
     assert ended.code == 5, ended.err
     assert ended.out.startswith('{"batchId":')
     assert "COMPLETED_WITH_FAILURES" in ended.out
-    assert "UNKNOWN_TICKET 2" in ended.out
-    assert "there is no such ticket" in ended.out
+    assert "UNKNOWN_USER 2" in ended.out
+    assert "no user of this name has a wallet" in ended.out
 
 
 async def test_watching_as_json_prints_two_documents(transfers: Transfers, service: Service) -> None:
@@ -75,7 +75,7 @@ async def test_watching_as_json_prints_two_documents(transfers: Transfers, servi
         ended = await transfers("batch", "start", "-", "--from", SENDER, "--watch", "--json", stdin=CSV)
     first, last = ended.out.splitlines()
     assert '"status":"QUEUED"' in first
-    assert '"failuresByCode":{"UNKNOWN_TICKET":2}' in last
+    assert '"failuresByCode":{"UNKNOWN_USER":2}' in last
 
 
 async def test_ctrl_c_leaves_the_batch_running(transfers: Transfers, service: Service) -> None:

@@ -41,7 +41,7 @@ class WorkerSettings(BaseSettings):
     chain_depth: int = Field(default=1, ge=1, le=1000)
     """Blocks, the transaction's own included, before an outcome counts as final."""
     chain_poll_s: float = Field(default=0.3, gt=0, le=60)
-    lane_max_in_flight: int = Field(default=1024, ge=1, le=10_000)
+    lane_max_in_flight: int = Field(default=512, ge=1, le=10_000)
     """Open nonces per lane; 16 where a public geth node guards its pool."""
     transfers_slots: int = Field(default=40, ge=1, le=1000)
     blockchain_slots: int = Field(default=40, ge=1, le=1000)

@@ -5,6 +5,7 @@ Both ways in use it: the starter for big batches, the first step of `BatchTransf
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from struct import Struct
@@ -26,6 +27,8 @@ WRITE_TIMEOUT_S = 600.0
 COPY_CHUNK_BYTES = 256 * 1024
 """Rows are handed to the driver in pieces of about this size."""
 DUPLICATES_PAGE = 2_000
+ITEMS_PER_TURN = 1_000
+"""A few milliseconds of reading and encoding."""
 _COLUMNS = ("batch_id", "item_no", "ticket_id", "recipient", "transfer_id")
 
 # Postgres' binary COPY format ("File Formats" under COPY in its manual): header, rows, trailer.
@@ -236,5 +239,8 @@ async def _as_async(items: ItemStream) -> AsyncIterator[StagedItem]:
         async for item in items:
             yield item
         return
-    for item in items:
+    for number, item in enumerate(items, 1):
+        if number % ITEMS_PER_TURN == 0:
+            # Where Postgres keeps up, nothing below ever waits: signals and other tasks get their turn here.
+            await asyncio.sleep(0)
         yield item

@@ -14,6 +14,8 @@ DEVSTACK_ENV = Path(".devstack/env")
 DEFAULT_TEMPORAL_ADDRESS = "localhost:7233"
 ADOPTED = "TRANSFERS_ADOPTED_SETTINGS"
 """Names of the variables that came from the file, for error messages."""
+# The file also holds the worker's settings, which are none of this program's business.
+_OURS = ("DATABASE_URL", "TEMPORAL_ADDRESS", "TEMPORAL_NAMESPACE")
 
 
 class Settings(BaseSettings):
@@ -27,7 +29,7 @@ class Settings(BaseSettings):
 def adopt_devstack_env(environment: MutableMapping[str, str], path: Path = DEVSTACK_ENV) -> None:
     """Fills in the variables that the environment lacks from the development stack's file, if there is one."""
     values = dotenv_values(path) if path.is_file() else {}
-    adopted = {name: value for name, value in values.items() if value and not environment.get(name)}
+    adopted = {name: value for name, value in values.items() if name in _OURS and value and not environment.get(name)}
     environment.update(adopted)
     environment[ADOPTED] = ",".join(sorted(adopted))
 

@@ -56,7 +56,6 @@ class FakeBatch:
         self.reason: str | None = None
         self.subscription_ids: tuple[UUID, ...] = ()
         self.calls: list[str] = []
-        self.alerts: list[Alert] = []
         # What goes wrong:
         self.poison: dict[str, set[int]] = defaultdict(set)
         """Items that make a step end with a defect, by step."""

@@ -162,6 +162,8 @@ class FakeLane:
         self.signer = "0x" + uuid4().hex + "00000000"
         self.script = list(script)
         self.rounds = 0
+        self.wanted = False
+        """Something was bound that no round has looked at yet."""
 
 
 class FakeBlockchain(BlockchainActivities):
@@ -203,6 +205,7 @@ class FakeBlockchain(BlockchainActivities):
     async def tend_lane(self, work: LaneWork) -> LaneState:
         lane = self.lanes[work.signer]
         lane.rounds += 1
+        lane.wanted = False
         found = lane.script.pop(0) if lane.script else LaneState(open=0)
         if isinstance(found, Hold):
             await found.wait()

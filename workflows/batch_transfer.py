@@ -53,6 +53,8 @@ class BatchTransfer:
         self.paused = False
         self.cancel_wanted = False
         self._pause_wanted = False
+        self._pause_word: bool | None = None
+        """The last signal's, which may come before this run has read what it was handed, and is newer than that."""
         self._cancel_reason: str | None = None
         self._cut_made = False
         self._board = BatchBoard()
@@ -97,12 +99,12 @@ class BatchTransfer:
     @workflow.signal(name=Signal.PAUSE_BATCH)
     def pause_batch(self) -> None:
         """Stops new bindings until resumed; what is bound is confirmed."""
-        self._pause_wanted = True
+        self._pause_wanted = self._pause_word = True
 
     @workflow.signal(name=Signal.RESUME_BATCH)
     def resume_batch(self) -> None:
         """Goes on after a pause, of a person's or of repeated defects."""
-        self._pause_wanted = False
+        self._pause_wanted = self._pause_word = False
         self._defects_in_a_row = 0
 
     @workflow.query(name=Query.PROGRESS)
@@ -172,7 +174,8 @@ class BatchTransfer:
             self.plan, self._cancel_reason = cursor.plan, cursor.cancel_reason
             self._work = self._work_from(cursor.next_item)
             self._work.ask_again(cursor.due_again)
-            self.paused, self._pause_wanted = cursor.paused, cursor.pause_wanted or self._pause_wanted
+            self.paused = cursor.paused
+            self._pause_wanted = cursor.pause_wanted if self._pause_word is None else self._pause_word
             self.cancel_wanted = self.cancel_wanted or cursor.cancel_wanted
             self._board.take_up(cursor.plan, cursor.counts, self._running_status())
             return
@@ -201,7 +204,8 @@ class BatchTransfer:
     async def _introduce(self) -> None:
         """Makes an opened batch known: to its queries, to the Web UI, and to the drains of its webhooks."""
         plan = self.plan
-        self.paused, self._pause_wanted = plan.paused, plan.paused or self._pause_wanted
+        self.paused = plan.paused
+        self._pause_wanted = plan.paused if self._pause_word is None else self._pause_word
         self.cancel_wanted = self.cancel_wanted or plan.cancelled
         self._board.introduce(plan)
         if not plan.status.ended:

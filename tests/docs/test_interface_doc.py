@@ -99,6 +99,15 @@ def test_every_setting_is_documented() -> None:
     assert missing == []
 
 
+def test_deployment_keeps_the_defaults() -> None:
+    """Where deploy/env.example and the compose file name a setting's default, it's the worker's own."""
+    example = dict(re.findall(r"^([A-Z_]+)=(.+)$", (ROOT / "deploy" / "env.example").read_text(), re.MULTILINE))
+    compose = dict(re.findall(r"\$\{([A-Z_]+):-([^}]*)\}", (ROOT / "docker-compose.temporal.yml").read_text()))
+    defaults = {n.upper(): str(f.default) for n, f in WorkerSettings.model_fields.items() if not f.is_required()}
+    told = [(name, value) for values in (example, compose) for name, value in values.items() if name in defaults]
+    assert [(name, value) for name, value in told if defaults[name] != value] == []
+
+
 def section(title: str) -> str:
     """The text under a heading of docs/interface.md."""
     return INTERFACE.partition(f"## {title}\n")[2].partition("\n## ")[0]

@@ -233,3 +233,22 @@ async def test_ten_at_once_write_it_once(writer: BatchWriter, pool: Pool) -> Non
     outcomes = await asyncio.gather(*(_outcome(writer, head, rows) for _ in range(10)))
     assert sorted(outcomes) == ["stored"] * 9 + ["written"]
     assert (await rows_in(pool))["batch_transfer_items"] == 500
+
+
+async def test_a_write_can_be_called_off(writer: BatchWriter, pool: Pool) -> None:
+    """Cancelled in the middle of a long plain stream, the write stops there and leaves nothing."""
+    taken = 0
+
+    def endless() -> Iterator[StagedItem]:
+        nonlocal taken
+        for row in items(*range(100_000)):
+            taken += 1
+            if taken == 5_000:
+                task.cancel()
+            yield row
+
+    task = asyncio.create_task(writer.write(header(), endless()))
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert taken < 10_000
+    assert set((await rows_in(pool)).values()) == {0}

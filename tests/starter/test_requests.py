@@ -99,10 +99,13 @@ def test_the_client_loads_no_driver() -> None:
 def test_settings_fill_what_the_environment_lacks(tmp_path: Path) -> None:
     """The development stack's file fills gaps only, and messages can tell where a setting came from."""
     path = tmp_path / "env"
-    path.write_text("# made\nDATABASE_URL=postgresql://file/\nTEMPORAL_ADDRESS='file:7233'\nTEMPORAL_NAMESPACE=n\n")
+    path.write_text(
+        "# made\nDATABASE_URL=postgresql://file/\nTEMPORAL_ADDRESS='file:7233'\nTEMPORAL_NAMESPACE=n\nSECRET=s\n"
+    )
     environment = {"DATABASE_URL": "postgresql://own/", "TEMPORAL_ADDRESS": ""}
     adopt_devstack_env(environment, path)
     assert environment["DATABASE_URL"] == "postgresql://own/"
+    assert "SECRET" not in environment
     assert origin_of("DATABASE_URL", environment) == "from DATABASE_URL"
     assert origin_of("TEMPORAL_ADDRESS", environment) == "from .devstack/env"
     config = temporal_config(environment)

@@ -1,4 +1,4 @@
-"""Workers with fakes, in a namespace of their own; one set for the session, because starting them takes longer than a test."""
+"""Workers with fakes, in a namespace of their own: one set for the whole session."""
 
 from __future__ import annotations
 

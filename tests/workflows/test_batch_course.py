@@ -129,7 +129,7 @@ LINE = {"ticketId": "17", "to": "bob"}
         ({"batchId": "7"}, "batchId: .* valid UUID"),
         ({"fromUserId": "alice", "items": [LINE], "kindly": True}, "kindly: Extra inputs"),
         ("not an object", "input: "),
-        (None, "input: "),
+        (None, "BatchInput is needed as JSON"),
         ([], "input: "),
     ],
 )

@@ -68,5 +68,5 @@ async def _learn_arrays(connection: Connection) -> None:
     await connection.prepare(_ARRAYS)
 
 
-async def _keep(_: Connection) -> None:
+async def _keep(_: object) -> None:
     return

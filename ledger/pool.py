@@ -64,7 +64,7 @@ async def transaction(pool: Pool) -> AsyncIterator[Connection]:
         yield connection
 
 
-async def _learn_arrays(connection: Connection) -> None:
+async def _learn_arrays(connection: asyncpg.Connection[asyncpg.Record], /) -> None:
     await connection.prepare(_ARRAYS)
 
 

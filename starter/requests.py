@@ -13,7 +13,7 @@ from workflows.interface.codes import BatchStatus, ErrorCode, Settlement
 from workflows.interface.errors import RequestError
 from workflows.interface.message import Message
 from workflows.interface.names import batch_id_for
-from workflows.interface.requests import MAX_IDEMPOTENCY_KEY_BYTES, MAX_USER_ID_BYTES
+from workflows.interface.requests import MAX_IDEMPOTENCY_KEY_BYTES, MAX_USER_ID_BYTES, plain_text
 
 _MOST_FAULTS = 5
 
@@ -48,13 +48,10 @@ def checked_user_id(user_id: str) -> str:
     Raises:
         RequestError: INVALID_INPUT, empty, too long, or with control characters.
     """
-    user_id = user_id.strip()
-    size = _bytes_of("user id", user_id)
-    if not 0 < size <= MAX_USER_ID_BYTES:
-        raise _invalid(f"a user id must be 1 to {MAX_USER_ID_BYTES} bytes of UTF-8, this has {size}")
-    if not user_id.isprintable():
-        raise _invalid("a user id can't hold control characters")
-    return user_id
+    try:
+        return plain_text(user_id, MAX_USER_ID_BYTES)
+    except ValueError as error:
+        raise _invalid(f"a user id {error}") from error
 
 
 def inline_request(from_user_id: str, items: Iterable[BatchItem], batch_id: UUID, settlement: Settlement) -> BatchInput:

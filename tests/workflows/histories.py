@@ -1,4 +1,4 @@
-"""Records small histories of every workflow for the replay test: `python -m tests.workflows.histories` writes them anew.
+"""Records small histories of every workflow for the replay tests: `python -m tests.workflows.histories` does it anew.
 
 Do that only when runs of the old code needn't be finished by the new code.
 """
@@ -88,9 +88,11 @@ def scrubbed(value: Any) -> Any:
 async def main() -> None:
     """Writes the files."""
     with tempfile.TemporaryDirectory() as folder:
-        async with running_temporal(Path(folder), free_ports()) as temporal:
-            async with working_fakes(await temporal.add_namespace("fakes")) as fakes:
-                histories = await record(fakes)
+        async with (
+            running_temporal(Path(folder), free_ports()) as temporal,
+            working_fakes(await temporal.add_namespace("fakes")) as fakes,
+        ):
+            histories = await record(fakes)
     FOLDER.mkdir(exist_ok=True)
     for name, history in histories.items():
         content = {"id": history.workflow_id, "history": scrubbed(json.loads(history.to_json()))}

@@ -4,41 +4,32 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from datetime import datetime
+from functools import partial
 from typing import Annotated
 from uuid import UUID
 
-from pydantic import Field, StringConstraints, field_validator, model_validator
+from pydantic import AfterValidator, Field, model_validator
 from temporalio import activity
 
 from workflows.interface.codes import AlertKind, BatchStatus, Settlement
 from workflows.interface.message import Message, Request
-from workflows.interface.requests import MAX_TICKET_ID_DIGITS, MAX_TO_BYTES, MAX_USER_ID_BYTES, canonical_ticket_id
+from workflows.interface.requests import MAX_TO_BYTES, MAX_USER_ID_BYTES, canonical_ticket_id, plain_text
 from workflows.interface.slices import ItemRange
 
 MAX_INLINE_ITEMS = 2_000
 """Items a start may carry itself (Temporal refuses payloads over 2 MB); bigger batches are staged."""
 MAX_ITEMS = 1_000_000
 
-UserId = Annotated[str, StringConstraints(min_length=1, max_length=MAX_USER_ID_BYTES, strip_whitespace=True)]
+UserId = Annotated[str, AfterValidator(partial(plain_text, most_bytes=MAX_USER_ID_BYTES))]
+Recipient = Annotated[str, AfterValidator(partial(plain_text, most_bytes=MAX_TO_BYTES))]
+TicketId = Annotated[str, AfterValidator(canonical_ticket_id)]
 
 
 class BatchItem(Request):
     """One line of a batch: which ticket goes to whom (a user id or a 0x address)."""
 
-    ticket_id: Annotated[str, StringConstraints(min_length=1, max_length=MAX_TICKET_ID_DIGITS)]
-    to: Annotated[str, StringConstraints(min_length=1, max_length=MAX_TO_BYTES, strip_whitespace=True)]
-
-    @field_validator("ticket_id")
-    @classmethod
-    def _canonical(cls, value: str) -> str:
-        return canonical_ticket_id(value)
-
-    @field_validator("to")
-    @classmethod
-    def _fits(cls, value: str) -> str:
-        if len(value.encode()) > MAX_TO_BYTES or "\x00" in value:
-            raise ValueError(f"must be at most {MAX_TO_BYTES} bytes of UTF-8 without NUL")
-        return value
+    ticket_id: TicketId
+    to: Recipient
 
 
 class BatchInput(Request):

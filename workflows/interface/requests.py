@@ -32,6 +32,22 @@ def canonical_ticket_id(text: str) -> str:
     return str(number)
 
 
+def plain_text(text: str, most_bytes: int) -> str:
+    """The text without white space around it, as it may stand for a user or a recipient.
+
+    Raises:
+        ValueError: empty, too long in UTF-8, or with control characters.
+    """
+    stripped = text.strip()
+    if not stripped:
+        raise ValueError("must not be empty")
+    if len(stripped.encode()) > most_bytes:
+        raise ValueError(f"must be at most {most_bytes} bytes of UTF-8")
+    if not stripped.isprintable():
+        raise ValueError("must not hold control characters")
+    return stripped
+
+
 class RequestFingerprint:
     """SHA-256 over the canonical JSON of a batch request, fed item by item.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
+import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -30,6 +31,7 @@ from activities.maintenance import Maintenance
 from activities.transfers import Pace, TransferLedgers, Transfers
 from activities.waking import Waker
 from activities.webhooks import Webhooks
+from chain.approvals import Approvals
 from chain.confirmation import Confirmer
 from chain.heads import ChainBehindLedgerError, ForeignNonceError, NotOperatorError, read_chain_id
 from chain.keccak import keccak256
@@ -52,6 +54,7 @@ from ledger.staging import BatchWriter
 from ledger.webhooks import WebhookLedger
 from starter.leaving import leave
 from starter.schedules import put_schedules
+from starter.settings import temporal_config
 from webhooks.sender import open_sender
 from worker_lanes import ready_lanes
 from worker_settings import SettingsError, WorkerSettings, read_settings
@@ -64,6 +67,8 @@ from workflows.sweep import SweepWebhookDeliveries
 from workflows.webhook_delivery import WebhookDelivery
 
 NODE_TIMEOUT_S = 20.0
+# Opened before work begins: a log-in costs 20 ms, and the first slices come all at once.
+READY_CONNECTIONS = 8
 _log = logging.getLogger("worker")
 
 _WORKFLOWS: dict[Queue, list[type]] = {
@@ -104,15 +109,15 @@ async def connect(settings: WorkerSettings, stack: AsyncExitStack) -> Connection
         OSError, RuntimeError, NodeUnavailableError, KeystoreError: whichever can't be reached or opened.
     """
     temporal = await Client.connect(
-        settings.temporal_address,
-        namespace=settings.temporal_namespace,
+        # TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE, TLS and API key: whatever Temporal's own tools read.
+        **temporal_config(os.environ),
         data_converter=pydantic_data_converter,
         # Compressing small messages costs more than sending them over a local network.
         grpc_compression=GrpcCompression.NONE,
     )
     url = settings.database_url.get_secret_value()
     most = settings.database_connections
-    pool = await create_pool(url, most_connections=most, ready_connections=most, name="transfers-worker")
+    pool = await create_pool(url, most_connections=most, ready_connections=READY_CONNECTIONS, name="transfers-worker")
     stack.push_async_callback(pool.close)
     # Over aiohttp's connections a call takes a sixth of the time that httpx's own take.
     http = await stack.enter_async_context(HttpxAiohttpClient(timeout=NODE_TIMEOUT_S, trust_env=False))
@@ -133,6 +138,7 @@ def chain_activities(settings: WorkerSettings, to: Connections, waker: Waker, la
         settling=Settling(to.pool),
     )
     tools = ChainTools(
+        approvals=Approvals(to.rpc, tickets, router, list(to.signers)),
         packer=Packer({tickets: OPENZEPPELIN}),
         recipients=Recipients(to.rpc),
         sender=Sender(to.rpc, attempts, to.signers, router),

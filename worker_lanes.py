@@ -27,11 +27,16 @@ async def ready_lanes(
         raise SettingsError(f"CHAIN_RPC_URL is chain {chain_id}, but the database's lanes are on {sorted(others)}")
     router, tickets = (bytes.fromhex(address[2:]) for address in (settings.router_address, settings.tickets_address))
     await check_operators(rpc, router, tickets, signers)
-    heads = {head.lane.signer: head for head in await lanes.heads(chain_id)}
-    for signer, account in zip(signers, await read_accounts(rpc, signers), strict=True):
-        lane, head = Lane(chain_id, signer), heads.get(signer)
+    # Other workers bind and settle meanwhile: the chain is at least where the ledger was before it was asked, and at
+    # most where the ledger is afterwards.
+    before = {head.lane.signer: head for head in await lanes.heads(chain_id)}
+    accounts = await read_accounts(rpc, signers)
+    after = {head.lane.signer: head for head in await lanes.heads(chain_id)}
+    for signer, account in zip(signers, accounts, strict=True):
+        lane, head = Lane(chain_id, signer), after.get(signer)
         if head is not None:
-            check_lane(lane, account, head.settled_below, head.next_nonce)
+            settled_below = before[signer].settled_below if signer in before else 0
+            check_lane(lane, account, settled_below, head.next_nonce)
         next_nonce = first_nonce(lane, account) if head is None else head.next_nonce
         await lanes.add(lane, next_nonce, settings.lane_max_in_flight)
     for head in _open(await lanes.heads(chain_id)):

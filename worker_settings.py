@@ -31,8 +31,6 @@ class WorkerSettings(BaseSettings):
     router_address: _Address
     lane_keystore: Path
     lane_keystore_password: SecretStr
-    temporal_address: str = "127.0.0.1:7233"
-    temporal_namespace: str = "default"
 
     slice_size: int = Field(default=500, ge=1, le=1000)
     window: int = Field(default=20, ge=1, le=100)
@@ -47,7 +45,7 @@ class WorkerSettings(BaseSettings):
     blockchain_slots: int = Field(default=40, ge=1, le=1000)
     webhooks_slots: int = Field(default=20, ge=4, le=1000)
     maintenance_slots: int = Field(default=4, ge=1, le=1000)
-    database_connections: int = Field(default=30, ge=2, le=500)
+    database_connections: int = Field(default=30, ge=8, le=500)
     shutdown_grace_s: float = Field(default=20, ge=1, le=600)
 
     @model_validator(mode="after")

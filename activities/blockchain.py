@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from datetime import timedelta
 from itertools import count
 from typing import NamedTuple
@@ -14,6 +14,7 @@ from temporalio import activity
 from activities.faults import Step, Weather, not_yet, step
 from activities.lane_waking import LaneWaker
 from activities.waking import Waker
+from chain.approvals import Approvals, Holding
 from chain.confirmation import Confirmer
 from chain.packing import Packer
 from chain.recipients import Recipients
@@ -24,8 +25,8 @@ from ledger.retries import Retries
 from ledger.runs import BatchRuns
 from ledger.settlement import Settling
 from workflows.interface.batch import BlockchainActivities, LaneState, LaneWork, Slice, StepResult
-from workflows.interface.chain import Lane, PlannedTransaction
-from workflows.interface.codes import AlertKind
+from workflows.interface.chain import ChainTransfer, Lane, PlannedTransaction
+from workflows.interface.codes import AlertKind, FailureCode
 from workflows.interface.names import lane_workflow_id
 
 # Whoever bound a transaction settles it within a block or two; the keeper takes over what is older.
@@ -51,6 +52,7 @@ class ChainLedgers(NamedTuple):
 class ChainTools(NamedTuple):
     """The parts of the chain room these steps use."""
 
+    approvals: Approvals
     packer: Packer
     recipients: Recipients
     sender: Sender
@@ -147,6 +149,10 @@ class Blockchain(Step, BlockchainActivities):
             settlement, ready = await self._ledgers.binding.ready(work)
             if not ready:
                 return _Submitted(done, 0, woken)
+            unapproved = await self._tools.approvals.missing(ready, settlement)
+            if unapproved:
+                woken |= await self._fail_unapproved(work.batch_id, ready, unapproved)
+                continue
             with_code = await self._tools.recipients.with_code(transfer.to for transfer in ready)
             planned = self._tools.packer.plan(ready, with_code, settlement)
             bound = await self._bind(work.batch_id, planned)
@@ -156,6 +162,14 @@ class Blockchain(Step, BlockchainActivities):
             done += len(bound.transactions)
             woken |= bound.subscription_ids
         raise not_yet("other copies are quicker", ROOM_POLL_S)
+
+    async def _fail_unapproved(
+        self, batch_id: UUID, ready: Sequence[ChainTransfer], unapproved: Container[Holding]
+    ) -> frozenset[UUID]:
+        """What nobody here may move fails before it is bound."""
+        ids = [transfer.transfer_id for transfer in ready if (transfer.token, transfer.holder) in unapproved]
+        code = FailureCode.NOT_APPROVED
+        return await self._ledgers.runs.fail_unbound(batch_id, ids, code, code.meaning)
 
     async def _bind(self, batch_id: UUID, planned: Sequence[PlannedTransaction]) -> Bound | None:
         """Binds and sends what fits on one lane; None where no lane has room."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 from uuid import UUID
 
@@ -163,6 +164,15 @@ class BatchRuns:
         await count(connection, batch_id, change)
         return woken
 
+    async def fail_unbound(
+        self, batch_id: UUID, transfer_ids: Sequence[UUID], code: str, reason: str
+    ) -> frozenset[UUID]:
+        """Fails those of the batch's transfers that aren't bound."""
+        woken: frozenset[UUID] = frozenset()
+        for row in await self._pool.fetch(_TRANSFERS["items_of_transfers"], transfer_ids):
+            woken |= await self.fail_item(batch_id, row["item_no"], code, reason) or frozenset()
+        return woken
+
     async def _fail_transfer(
         self, connection: Connection, batch_id: UUID, item: asyncpg.Record, code: str, reason: str
     ) -> None:
@@ -224,7 +234,8 @@ def _begins_run(row: asyncpg.Record, opened_by: str, *, retry_failed: bool) -> b
 
 
 def _final_status(counts: BatchCounts, *, cancelled: bool) -> BatchStatus:
-    if cancelled:
+    """A cancel that came when everything was bound changed nothing: the batch ended as it would have."""
+    if cancelled and counts.cancelled:
         return BatchStatus.CANCELLED
     return BatchStatus.COMPLETED_WITH_FAILURES if counts.failed else BatchStatus.COMPLETED
 

@@ -120,6 +120,10 @@ SELECT i.transfer_id, i.batch_id, i.item_no, i.ticket_id, b.from_user_id, b.sett
 FROM batch_transfer_items i JOIN batch_transfers b USING (batch_id) WHERE i.transfer_id = $1 AND i.batch_id = $4
 ON CONFLICT DO NOTHING RETURNING transfer_id;
 
+-- name: items_of_transfers
+-- The item numbers of transfers.
+SELECT item_no FROM ticket_transfers WHERE transfer_id = ANY ($1::uuid[]) AND item_no IS NOT NULL ORDER BY item_no;
+
 -- name: item_of_batch
 -- One item, whatever its state, and its transfer's where there is one.
 SELECT i.item_no, i.transfer_id, i.ticket_id, i.status, i.tries, t.status AS transfer_status

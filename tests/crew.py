@@ -1,0 +1,121 @@
+"""The real steps on a real database and a real node, put together as the worker does, and called as Temporal would."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TypeVar
+from uuid import UUID
+
+from pydantic import SecretStr
+from temporalio.client import Client
+from temporalio.exceptions import ApplicationError
+from temporalio.testing import ActivityEnvironment
+
+from activities.blockchain import Blockchain
+from activities.lane_waking import LaneWaker
+from activities.transfers import Transfers
+from activities.waking import Waker
+from chain.abi import TRANSFER, address_word, word
+from chain.quantities import to_bytes, to_hex, to_int
+from chain.signing import KeySigner
+from ledger.pool import Pool
+from ledger.proof import LoggedMove
+from tests.books import SENDER, Books, wallet_of
+from tests.real_chain import RealChain
+from worker import Connections, chain_activities, transfer_activities
+from worker_settings import WorkerSettings
+from workflows.interface.batch import Slice
+from workflows.interface.chain import Lane
+from workflows.interface.codes import ErrorCode
+
+A = TypeVar("A")
+R = TypeVar("R")
+RUN_ID = "run-1"
+
+
+class Crew:
+    """The steps of one worker, with a lane of their own."""
+
+    def __init__(self, pool: Pool, chain: RealChain, client: Client, lane: Lane, signer: KeySigner) -> None:
+        self.chain, self.lane, self.signer = chain, lane, signer
+        self.waker_client = client
+        self.books = Books(pool, chain.tickets, chain.chain_id, [lane.signer])
+        self.waker = Waker(client)
+        settings = self.settings()
+        to = Connections(client, pool, chain.rpc, {lane.signer: signer}, chain.chain_id)
+        self.transfers: Transfers = transfer_activities(settings, pool, self.waker)
+        self.blockchain: Blockchain = chain_activities(settings, to, self.waker, LaneWaker(client))
+
+    def settings(self) -> WorkerSettings:
+        """What the steps need of the worker's settings."""
+        return WorkerSettings(
+            database_url=SecretStr("unused"),
+            chain_rpc_url=self.chain.url,
+            tickets_address=to_hex(self.chain.tickets),
+            router_address=to_hex(self.chain.router),
+            lane_keystore=Path("unused"),
+            lane_keystore_password=SecretStr("unused"),
+        )
+
+    def on(self, pool: Pool) -> Crew:
+        """The same lane's steps of another worker."""
+        return Crew(pool, self.chain, self.waker_client, self.lane, self.signer)
+
+    async def world(self) -> None:
+        """People, and the lane in Postgres."""
+        await self.books.people(SENDER, "bob")
+        await self.books.lane(signer=self.lane.signer)
+
+    async def batch(self, size: int, to: str = "bob") -> UUID:
+        """A created batch over fresh tickets, ready to be submitted."""
+        numbers = await self.world_tickets(size)
+        batch_id = await self.books.batch([(n, to) for n in numbers])
+        await self.books.creation.create(slice_from(batch_id, size))
+        return batch_id
+
+    async def world_tickets(self, size: int) -> list[int]:
+        """Fresh tickets of the sender, on the chain and in Postgres."""
+        numbers = await self.chain.mint(wallet_of(SENDER), size)
+        await self.books.tickets(numbers)
+        return numbers
+
+    async def move_away(self, ticket: int) -> None:
+        """The holder moves a ticket without us (the lane is an operator, so it can stand in for the holder)."""
+        arguments = address_word(wallet_of(SENDER)) + address_word(bytes([9]) * 20) + word(ticket)
+        data = to_bytes("0x23b872dd") + arguments
+        await self.chain.transact(self.chain.tickets, data, signer=self.chain.admin)
+
+    async def do(self, step: Callable[[A], Awaitable[R]], argument: A, *, attempt: int = 1, run_id: str = RUN_ID) -> R:
+        """Calls a step as an activity."""
+        environment = ActivityEnvironment()
+        environment.info = dataclasses.replace(
+            ActivityEnvironment.default_info(), attempt=attempt, workflow_run_id=run_id
+        )
+        return await environment.run(step, argument)
+
+    async def confirm(self, work: Slice) -> None:
+        """Mines, and confirms what is bound."""
+        await self.chain.mine()
+        await self.do(self.blockchain.confirm_transfers, work)
+
+    async def differences(self) -> list[str]:
+        """The proof over this database's tickets (other tests use the same contracts)."""
+        query = {"address": to_hex(self.chain.tickets), "topics": [TRANSFER], "fromBlock": "0x0"}
+        ours = {int(row[0]) for row in await self.books.pool.fetch("SELECT ticket_id FROM tickets")}
+        moves = []
+        for log in await self.chain.rpc.call("eth_getLogs", query):
+            _, sender, recipient, ticket = log["topics"]
+            moves.append(LoggedMove(to_int(ticket), bytes.fromhex(sender[-40:]), bytes.fromhex(recipient[-40:])))
+        return await self.books.differences([m for m in moves if any(m.sender) and m.ticket_id in ours])
+
+
+def slice_from(batch_id: UUID, size: int) -> Slice:
+    """The whole of a small batch."""
+    return Slice.model_validate({"batch_id": batch_id, "range": {"first": 1, "last": size}})
+
+
+def is_not_yet(error: ApplicationError) -> bool:
+    """Whether the step only asked to be called again."""
+    return error.type == ErrorCode.NOT_YET

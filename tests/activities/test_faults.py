@@ -15,12 +15,6 @@ from chain.rpc import NodeUnavailableError, RpcError
 from workflows.interface.codes import ErrorCode
 from workflows.interface.errors import RequestError
 
-
-def sql_error(state: str) -> Exception:
-    kind = type(f"State{state}Error", (asyncpg.PostgresError,), {"sqlstate": state})
-    return kind("told")
-
-
 OUTSIDE = [
     ConnectionRefusedError("x"),
     TimeoutError("x"),
@@ -28,13 +22,23 @@ OUTSIDE = [
     NodeUnavailableError("x"),
     RPCError("x", RPCStatusCode.UNAVAILABLE, b""),
     asyncpg.InterfaceError("connection is closed"),
-    *(sql_error(state) for state in ("08006", "40001", "40P01", "53300", "57014", "57P01", "25006", "55P03")),
+    asyncpg.ConnectionFailureError("08006"),
+    asyncpg.SerializationError("40001"),
+    asyncpg.DeadlockDetectedError("40P01"),
+    asyncpg.TooManyConnectionsError("53300"),
+    asyncpg.QueryCanceledError("57014"),
+    asyncpg.AdminShutdownError("57P01"),
+    asyncpg.ReadOnlySQLTransactionError("25006"),
+    asyncpg.LockNotAvailableError("55P03"),
 ]
 OURS = [
     KeyError("x"),
     ValueError("x"),
     asyncpg.InterfaceError("cannot perform operation: another operation is in progress"),
-    *(sql_error(state) for state in ("23505", "42P01", "22P02", "23514")),
+    asyncpg.UniqueViolationError("23505"),
+    asyncpg.UndefinedTableError("42P01"),
+    asyncpg.InvalidTextRepresentationError("22P02"),
+    asyncpg.CheckViolationError("23514"),
     RpcError(-32000, "intrinsic gas too low"),
 ]
 

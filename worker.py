@@ -22,7 +22,7 @@ import uvloop
 from httpx_aiohttp import HttpxAiohttpClient
 from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
-from temporalio.service import GrpcCompression
+from temporalio.service import GrpcCompression, RPCError
 from temporalio.worker import Worker
 
 from activities.blockchain import Blockchain, ChainLedgers, ChainTools
@@ -87,6 +87,8 @@ _MENDABLE = (
     NodeUnavailableError,
     ChangedMigrationError,
     asyncpg.PostgresError,
+    asyncpg.ClientConfigurationError,
+    RPCError,
     OSError,
     RuntimeError,
 )

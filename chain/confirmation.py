@@ -59,7 +59,7 @@ class FinalReceipts(NamedTuple):
     head: int
     by_transaction: Mapping[int, FinalReceipt]
     overtaken: tuple[int, ...]
-    """Transactions whose nonce is used at depth although no attempt of ours has a receipt: a node that lags, or a
+    """Transactions whose nonce is used although no attempt of ours has a receipt: a node that lags, or a
     foreign use of the lane's key. Look again; if it stays so, a person must look."""
 
 
@@ -81,7 +81,7 @@ class Confirmer:
             RpcError: the node refused a question.
         """
         head = to_int(await self._rpc.call("eth_blockNumber"))
-        mined = await self._mined_nonces({transaction.lane for transaction in sent}, head)
+        mined = await self._mined_nonces({transaction.lane for transaction in sent})
         candidates = [transaction for transaction in sent if transaction.nonce < mined[transaction.lane]]
         found = await self._receipts(candidates)
         # Blocks may have come since the first question.
@@ -103,11 +103,13 @@ class Confirmer:
             _transaction_result(t, receipt, await self._transfer_results(t, receipt, reasons)) for t, receipt in final
         ]
 
-    async def _mined_nonces(self, lanes: Iterable[Lane], head: int) -> dict[Lane, int]:
-        """How many nonces each lane has used at depth: only for those are receipts worth asking for."""
+    async def _mined_nonces(self, lanes: Iterable[Lane]) -> dict[Lane, int]:
+        """How many nonces each lane has used: only for those are receipts worth asking for.
+
+        As of the latest block, whatever the depth: a node that prunes its history knows no other.
+        """
         ordered = list(lanes)
-        block = "latest" if self._depth == 1 else hex(max(0, head - self._depth + 1))
-        calls = [Call("eth_getTransactionCount", (lane.address, block)) for lane in ordered]
+        calls = [Call("eth_getTransactionCount", (lane.address, "latest")) for lane in ordered]
         return {lane: to_int(count) for lane, count in zip(ordered, await self._certain(calls), strict=True)}
 
     async def _receipts(self, transactions: Sequence[SentTransaction]) -> dict[int, FinalReceipt]:

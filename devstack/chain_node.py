@@ -23,8 +23,6 @@ TEST_LANE_KEYS = (
 )
 BLOCK_TIME_S = 1
 BLOCK_GAS_LIMIT = 300_000_000
-# Anvil keeps whole copies of the state: without this bound its memory grows without end.
-KEPT_STATES = 3
 _BALANCE_ETH = 1_000_000
 _CALL_TIMEOUT_S = 5.0
 
@@ -37,10 +35,14 @@ class BlockRef(NamedTuple):
 
 
 def start_chain(program: Path, state_file: Path, port: int, log: Path) -> ProcessRecord:
-    """Starts anvil; it loads `state_file` if there is one and writes it when it's stopped by a signal it can catch."""
+    """Starts anvil; it loads `state_file` if there is one and writes it when it's stopped by a signal it can catch.
+
+    Anvil copies its whole state for every block it remembers, hence none but the latest: with three it took 2.6 GB and
+    twice the CPU for 100,000 tickets, with none 0.25 GB.
+    """
     command: list[str | Path] = [program, "--host", HOST, "--port", str(port), "--silent"]
     command += ["--block-time", str(BLOCK_TIME_S), "--gas-limit", str(BLOCK_GAS_LIMIT)]
-    command += ["--prune-history", str(KEPT_STATES), "--state", state_file]
+    command += ["--prune-history", "--state", state_file]
     command += ["--mnemonic", TEST_MNEMONIC, "--balance", str(_BALANCE_ETH)]
     return spawn(command, log)
 

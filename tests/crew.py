@@ -50,7 +50,7 @@ class Crew:
     def settings(self) -> WorkerSettings:
         """What the steps need of the worker's settings."""
         return WorkerSettings(
-            database_url=SecretStr("unused"),
+            database_url=SecretStr("postgresql://unused"),
             chain_rpc_url=self.chain.url,
             tickets_address=to_hex(self.chain.tickets),
             router_address=to_hex(self.chain.router),

@@ -66,9 +66,9 @@ class RealChain:
         receipt = await self.transact(b"", bytecode_of(artifact) + arguments)
         return to_bytes(receipt["contractAddress"])
 
-    async def new_lane(self) -> tuple[Lane, KeySigner]:
+    async def new_lane(self, private_key: bytes | None = None) -> tuple[Lane, KeySigner]:
         """A funded signer that may use both contracts."""
-        signer = KeySigner(secrets.token_bytes(32))
+        signer = KeySigner(private_key or secrets.token_bytes(32))
         await self.fund(signer.address, 10**21)
         await self.transact(self.router, encode_set_operator(signer.address, allowed=True))
         await self.transact(self.tickets, encode_set_operator(signer.address, allowed=True))

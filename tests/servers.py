@@ -1,4 +1,4 @@
-"""The real servers of a test session: one Postgres and one Temporal dev server, started as the dev stack starts them."""
+"""The real servers of a test session: one Postgres and one Temporal dev server, started as the dev stack does."""
 
 from __future__ import annotations
 

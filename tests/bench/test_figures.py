@@ -27,6 +27,7 @@ def test_statements_are_counted_by_name_and_application() -> None:
 
 def test_figures_per_item_follow_from_a_run() -> None:
     """CPU counts worker and Postgres alone, transitions count every workflow."""
+    cpu_s = {"worker": 0.2, "postgres": 0.1, "chain": 9}
     run = SystemRun(
         items=1_000,
         settlement=Settlement.BATCHED,

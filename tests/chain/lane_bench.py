@@ -11,7 +11,7 @@ from chain.recipients import Recipients
 from chain.rpc import JsonRpc
 from chain.sender import Sender
 from chain.signing import KeySigner
-from tests.fakes_chain import FakeChainLedger
+from tests.fakes import FakeChainLedger
 from tests.real_chain import RealChain
 from workflows.interface.chain import BoundTransaction, ChainTransfer, Lane, TransactionResult, TransferResult
 from workflows.interface.codes import FailureCode, Outcome, Settlement

@@ -21,6 +21,10 @@ WHOLE = slice_of(BATCH, 1, 1000)
 @pytest.fixture
 async def bound(books: Books) -> list[BoundTransaction]:
     """Four transfers of one batch, bound in two chain transactions."""
+    return await bound_batch(books)
+
+
+async def bound_batch(books: Books) -> list[BoundTransaction]:
     await books.plain_batch(4, batch_id=BATCH)
     await books.creation.create(WHOLE)
     return await books.bind(WHOLE)
@@ -30,10 +34,7 @@ async def bound(books: Books) -> list[BoundTransaction]:
 async def open_world(postgres: Postgres) -> AsyncIterator[Books]:
     """The same with open nonces, for tests that change nothing."""
     async with postgres.fresh_database() as url, await open_pool(url) as pool:
-        books = Books(pool)
-        await books.plain_batch(4, batch_id=BATCH)
-        await books.creation.create(WHOLE)
-        await books.bind(WHOLE)
+        await bound_batch(books := Books(pool))
         yield books
 
 
@@ -41,10 +42,7 @@ async def open_world(postgres: Postgres) -> AsyncIterator[Books]:
 async def settled_world(postgres: Postgres) -> AsyncIterator[Books]:
     """The same with settled nonces, for tests that change nothing."""
     async with postgres.fresh_database() as url, await open_pool(url) as pool:
-        books = Books(pool)
-        await books.plain_batch(4, batch_id=BATCH)
-        await books.creation.create(WHOLE)
-        bound = await books.bind(WHOLE)
+        bound = await bound_batch(books := Books(pool))
         await store_attempt(books, bound[0].transaction_id, 1, b"\x01")
         await books.settle(bound)
         yield books
@@ -73,8 +71,6 @@ async def test_a_ticket_has_one_live_transfer_at_most(books: Books, bound: list[
 
 async def test_an_ended_transfer_cannot_come_alive_beside_another(books: Books, bound: list[BoundTransaction]) -> None:
     """The lock also guards reopening."""
-    other = await books.batch([(1, "bob")])
-    await books.creation.create(slice_of(other, 1, 1))
     await books.pool.execute(
         "INSERT INTO ticket_transfers (transfer_id, ticket_id, from_user_id, token, holder, recipient, settlement,"
         " status, failure_code, ended_at) SELECT $1, ticket_id, from_user_id, token, holder, recipient, settlement,"

@@ -8,21 +8,18 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
-import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import asyncpg
 import uvloop
-from httpx_aiohttp import HttpxAiohttpClient
 from temporalio.client import Client
-from temporalio.contrib.pydantic import pydantic_data_converter
-from temporalio.service import GrpcCompression, RPCError
+from temporalio.service import RPCError
 from temporalio.worker import Worker
 
 from activities.blockchain import Blockchain, ChainLedgers, ChainTools
@@ -33,20 +30,18 @@ from activities.waking import Waker
 from activities.webhooks import Webhooks
 from chain.approvals import Approvals
 from chain.confirmation import Confirmer
-from chain.heads import ChainBehindLedgerError, ForeignNonceError, NotOperatorError, read_chain_id
+from chain.heads import ChainBehindLedgerError, ForeignNonceError, NotOperatorError
 from chain.keccak import keccak256
-from chain.keystore import KeystoreError, load_signers
 from chain.packing import OPENZEPPELIN, Packer
 from chain.recipients import Recipients
-from chain.rpc import JsonRpc, NodeUnavailableError
+from chain.rpc import NodeUnavailableError, RpcError
 from chain.sender import Sender
-from chain.signing import KeySigner
 from ledger.attempts import Attempts
 from ledger.binding import Binding
 from ledger.creation import TransferCreation
 from ledger.lanes import Lanes
 from ledger.migrate import ChangedMigrationError, migrate
-from ledger.pool import Pool, create_pool
+from ledger.pool import Pool
 from ledger.retries import Retries
 from ledger.runs import BatchRuns
 from ledger.settlement import Settling
@@ -54,8 +49,8 @@ from ledger.staging import BatchWriter
 from ledger.webhooks import WebhookLedger
 from starter.leaving import leave
 from starter.schedules import put_schedules
-from starter.settings import temporal_config
 from webhooks.sender import open_sender
+from worker_connections import ConnectError, Connections, connect
 from worker_lanes import ready_lanes
 from worker_settings import SettingsError, WorkerSettings, read_settings
 from workflows.batch_transfer import BatchTransfer
@@ -66,9 +61,6 @@ from workflows.sandbox import sandboxed
 from workflows.sweep import SweepWebhookDeliveries
 from workflows.webhook_delivery import WebhookDelivery
 
-NODE_TIMEOUT_S = 20.0
-# Opened before work begins: a log-in costs 20 ms, and the first slices come all at once.
-READY_CONNECTIONS = 8
 _log = logging.getLogger("worker")
 
 _WORKFLOWS: dict[Queue, list[type]] = {
@@ -80,52 +72,25 @@ _WORKFLOWS: dict[Queue, list[type]] = {
 # Every fault a person can mend: told in one line, without a traceback.
 _MENDABLE = (
     SettingsError,
-    KeystoreError,
+    ConnectError,
     ChainBehindLedgerError,
     ForeignNonceError,
     NotOperatorError,
     NodeUnavailableError,
+    RpcError,
     ChangedMigrationError,
     asyncpg.PostgresError,
-    asyncpg.ClientConfigurationError,
     RPCError,
     OSError,
     RuntimeError,
 )
-
-
-class Connections(NamedTuple):
-    """What the worker is connected to."""
-
-    temporal: Client
-    pool: Pool
-    rpc: JsonRpc
-    signers: dict[bytes, KeySigner]
-    chain_id: int
-
-
-async def connect(settings: WorkerSettings, stack: AsyncExitStack) -> Connections:
-    """Connects to everything; `stack` closes it again.
-
-    Raises:
-        OSError, RuntimeError, NodeUnavailableError, KeystoreError: whichever can't be reached or opened.
-    """
-    temporal = await Client.connect(
-        # TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE, TLS and API key: whatever Temporal's own tools read.
-        **temporal_config(os.environ),
-        data_converter=pydantic_data_converter,
-        # Compressing small messages costs more than sending them over a local network.
-        grpc_compression=GrpcCompression.NONE,
-    )
-    url = settings.database_url.get_secret_value()
-    most = settings.database_connections
-    pool = await create_pool(url, most_connections=most, ready_connections=READY_CONNECTIONS, name="transfers-worker")
-    stack.push_async_callback(pool.close)
-    # Over aiohttp's connections a call takes a sixth of the time that httpx's own take.
-    http = await stack.enter_async_context(HttpxAiohttpClient(timeout=NODE_TIMEOUT_S, trust_env=False))
-    rpc = JsonRpc(http, settings.chain_rpc_url)
-    signers = load_signers(settings.lane_keystore, settings.lane_keystore_password.get_secret_value())
-    return Connections(temporal, pool, rpc, {s.address: s for s in signers}, await read_chain_id(rpc))
+# Whose words an error's text is, where it doesn't say so itself.
+_SPEAKERS: dict[type[Exception], str] = {
+    asyncpg.PostgresError: "Postgres (DATABASE_URL): ",
+    RPCError: "Temporal (TEMPORAL_ADDRESS): ",
+    NodeUnavailableError: "the EVM node (CHAIN_RPC_URL): ",
+    RpcError: "the EVM node (CHAIN_RPC_URL): ",
+}
 
 
 def chain_activities(settings: WorkerSettings, to: Connections, waker: Waker, lane_waker: LaneWaker) -> Blockchain:
@@ -171,6 +136,7 @@ async def run(settings: WorkerSettings, queues: Sequence[Queue]) -> None:
     """Works until SIGTERM or SIGINT, then lets running steps end.
 
     Raises:
+        ConnectError: something can't be reached or opened.
         ChainBehindLedgerError, ForeignNonceError, NotOperatorError: chain and database don't belong together.
     """
     async with AsyncExitStack() as stack:
@@ -227,13 +193,18 @@ async def _until_stopped(workers: Sequence[Worker]) -> None:
 
 def _queues(text: str) -> list[Queue]:
     try:
-        return [Queue(name.strip()) for name in text.split(",")]
+        return list(dict.fromkeys(Queue(name.strip()) for name in text.split(",")))
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{error}; choose from {', '.join(Queue)}") from None
 
 
+def _told(error: Exception) -> str:
+    speaker = next((words for kind, words in _SPEAKERS.items() if isinstance(error, kind)), "")
+    return speaker + (str(error) or type(error).__name__)
+
+
 def main() -> int:
-    """Entry point; exit code 1 with one line for what a person can mend."""
+    """Entry point; exit code 1 with a line for each thing a person can mend."""
     parser = argparse.ArgumentParser(
         prog="worker.py", description="Works on the queues of the ticket transfer service."
     )
@@ -247,7 +218,7 @@ def main() -> int:
     try:
         uvloop.run(run(read_settings(), arguments.queues))
     except _MENDABLE as error:
-        sys.stderr.write(f"worker: {str(error) or type(error).__name__}\n")
+        sys.stderr.writelines(f"worker: {line}\n" for line in _told(error).splitlines())
         return 1
     return 0
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from activities.lane_waking import LaneWaker
-from chain.heads import check_lane, check_operators, first_nonce, read_accounts, read_chain_id
+from chain.heads import check_lane, check_operators, first_nonce, read_accounts, read_chain_id, without_code
+from chain.quantities import to_hex
 from chain.rpc import JsonRpc
 from ledger.lanes import LaneHead, Lanes
 from worker_settings import SettingsError, WorkerSettings
@@ -18,7 +19,7 @@ async def ready_lanes(
     """Registers new lanes, compares known ones with the chain, and wakes the keepers of those with open nonces.
 
     Raises:
-        SettingsError: the database belongs to another chain.
+        SettingsError: the database belongs to another chain, or a contract isn't there.
         ChainBehindLedgerError, ForeignNonceError, NotOperatorError: see chain.heads.
     """
     chain_id = await read_chain_id(rpc)
@@ -26,6 +27,7 @@ async def ready_lanes(
     if others:
         raise SettingsError(f"CHAIN_RPC_URL is chain {chain_id}, but the database's lanes are on {sorted(others)}")
     router, tickets = (bytes.fromhex(address[2:]) for address in (settings.router_address, settings.tickets_address))
+    await _check_contracts(rpc, {"TICKETS_ADDRESS": tickets, "ROUTER_ADDRESS": router}, chain_id)
     await check_operators(rpc, router, tickets, signers)
     # Other workers bind and settle meanwhile: the chain is at least where the ledger was before it was asked, and at
     # most where the ledger is afterwards.
@@ -41,6 +43,14 @@ async def ready_lanes(
         await lanes.add(lane, next_nonce, settings.lane_max_in_flight)
     for head in _open(await lanes.heads(chain_id)):
         await waker.wake(head.lane)
+
+
+async def _check_contracts(rpc: JsonRpc, contracts: Mapping[str, bytes], chain_id: int) -> None:
+    absent = await without_code(rpc, list(contracts.values()))
+    told = [f"{name}: there is no contract at {to_hex(one)}" for name, one in contracts.items() if one in absent]
+    if told:
+        why = f"on chain {chain_id} (CHAIN_RPC_URL): correct the address or the node"
+        raise SettingsError("\n".join(f"{line} {why}" for line in told))
 
 
 def _open(heads: Sequence[LaneHead]) -> list[LaneHead]:

@@ -1,29 +1,63 @@
-"""The worker's settings, from environment variables, all faults listed at once."""
+"""The worker's settings, from environment variables, all faults listed at once: a line each, without secrets."""
 
 from __future__ import annotations
 
+import os
+import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, ClassVar
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_validator, model_validator
+import httpx
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from chain.keccak import keccak256
-from workflows.interface.addresses import parse_address
+from starter.settings import temporal_config
+from workflows.interface.addresses import InvalidAddressError, parse_address
+from workflows.interface.codes import FailureCode
 from workflows.interface.names import Queue
 
-_Address = Annotated[str, AfterValidator(lambda text: "0x" + parse_address(text, keccak256).hex())]
+_HOST = r"(\[[0-9A-Fa-f:.%]+\]|[^\s:/@\[\]]+)"
+_HOST_AND_PORT = re.compile(rf"{_HOST}:(\d{{1,5}})")
+# libpq takes several hosts, and a host or port that is left out has a default.
+_POSTGRES_HOST = re.compile(rf"{_HOST}?(:(\d{{1,5}})?)?")
+_MAX_PORT = 65_535
 
 
 class SettingsError(Exception):
-    """The environment doesn't make usable settings; the message lists every fault."""
+    """The environment doesn't make usable settings; the message lists every fault, one a line."""
+
+
+def _checked_address(text: str) -> str:
+    try:
+        return "0x" + parse_address(text, keccak256).hex()
+    except InvalidAddressError as fault:
+        raise ValueError(f"{text!r}: {_ADDRESS_FAULTS[fault.code]}") from None
+
+
+_ADDRESS_FAULTS = {
+    FailureCode.INVALID_ADDRESS: "isn't an address: 0x and 40 hexadecimal digits",
+    FailureCode.ADDRESS_CHECKSUM: "the address's EIP-55 checksum is wrong: copy it anew, or write it in lower case",
+    FailureCode.ZERO_ADDRESS: "is the zero address: no contract lives there",
+}
+_Address = Annotated[str, AfterValidator(_checked_address)]
 
 
 class WorkerSettings(BaseSettings):
-    """What a worker needs to know. README lists the variables."""
+    """What a worker needs to know. README lists the variables. An empty variable counts as unset."""
 
-    model_config = SettingsConfigDict(frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
+
+    EXAMPLES: ClassVar[Mapping[str, str]] = {
+        "database_url": "postgresql://user:password@host:port/database",
+        "chain_rpc_url": "http://host:port, the JSON-RPC of an EVM node",
+        "tickets_address": "0x…, the `Tickets` contract",
+        "router_address": "0x…, the `TransferRouter` contract",
+        "lane_keystore": "a file with the lanes' keys",
+        "lane_keystore_password": "what opens the keystore",
+    }
 
     database_url: SecretStr
     chain_rpc_url: str
@@ -38,7 +72,7 @@ class WorkerSettings(BaseSettings):
     """Slices of a batch before its workflow continues as new."""
     chain_depth: int = Field(default=1, ge=1, le=1000)
     """Blocks, the transaction's own included, before an outcome counts as final."""
-    chain_poll_s: float = Field(default=0.3, gt=0, le=60)
+    chain_poll_s: float = Field(default=0.3, gt=0, le=60, allow_inf_nan=False)
     lane_max_in_flight: int = Field(default=512, ge=1, le=10_000)
     """Open nonces per lane; 16 where a public geth node guards its pool."""
     transfers_slots: int = Field(default=40, ge=1, le=1000)
@@ -46,22 +80,54 @@ class WorkerSettings(BaseSettings):
     webhooks_slots: int = Field(default=20, ge=4, le=1000)
     maintenance_slots: int = Field(default=4, ge=1, le=1000)
     database_connections: int = Field(default=30, ge=8, le=500)
-    shutdown_grace_s: float = Field(default=20, ge=1, le=600)
+    shutdown_grace_s: float = Field(default=20, ge=1, le=600, allow_inf_nan=False)
 
-    @model_validator(mode="after")
-    def _slots_fit_window(self) -> Self:
-        if min(self.transfers_slots, self.blockchain_slots) < self.window:
-            raise ValueError(
-                f"TRANSFERS_SLOTS ({self.transfers_slots}) and BLOCKCHAIN_SLOTS ({self.blockchain_slots}) must be at "
-                f"least WINDOW ({self.window}): a batch keeps that many slices in flight"
-            )
-        return self
+    # Rules over two fields stand at the later one: a rule over the whole model would wait until each field is sound.
+    @field_validator("transfers_slots", "blockchain_slots")
+    @classmethod
+    def _fit_window(cls, value: int, info: ValidationInfo) -> int:
+        window = info.data.get("window", 0)
+        if value < window:
+            raise ValueError(f"{value} is less than WINDOW ({window}): a batch keeps that many slices in flight")
+        return value
+
+    @field_validator("router_address")
+    @classmethod
+    def _is_no_other(cls, value: str, info: ValidationInfo) -> str:
+        if value == info.data.get("tickets_address"):
+            raise ValueError("is the same as TICKETS_ADDRESS: they are two contracts")
+        return value
 
     @field_validator("database_url")
     @classmethod
     def _is_postgres(cls, value: SecretStr) -> SecretStr:
-        if not value.get_secret_value().startswith(("postgresql://", "postgres://")):
-            raise ValueError("must begin with postgresql://")
+        scheme, _, rest = value.get_secret_value().partition("://")
+        if scheme not in ("postgresql", "postgres"):
+            raise ValueError(f"must begin with postgresql://, as in {cls.EXAMPLES['database_url']}")
+        hosts = re.split("[/?#]", rest, maxsplit=1)[0].rpartition("@")[2]
+        found = [_POSTGRES_HOST.fullmatch(host) for host in hosts.split(",")]
+        if not all(host and int(host[3] or 1) in range(1, _MAX_PORT + 1) for host in found):
+            raise ValueError("host or port can't be read; write / ? # @ : in user and password as %2F %3F %23 %40 %3A")
+        return value
+
+    @field_validator("chain_rpc_url")
+    @classmethod
+    def _is_http(cls, value: str) -> str:
+        try:
+            url = httpx.URL(value)
+        except httpx.InvalidURL:
+            url = httpx.URL()
+        if url.scheme not in ("http", "https") or not url.host or url.port == 0 or re.search(r"\s", value):
+            raise ValueError("must be an address as http://host:port or https://host/path")
+        return value
+
+    @field_validator("lane_keystore")
+    @classmethod
+    def _exists(cls, value: Path) -> Path:
+        if value.is_dir():
+            raise ValueError(f"{value} is a folder; name the keystore's file")
+        if not value.exists():
+            raise ValueError(f"there is no file {value}")
         return value
 
     def slots(self, queue: Queue) -> int:
@@ -76,18 +142,35 @@ class WorkerSettings(BaseSettings):
 
 
 def read_settings() -> WorkerSettings:
-    """Settings from the environment.
+    """Settings from the environment; Temporal's own are looked at, too.
 
     Raises:
         SettingsError: every fault, one a line.
     """
+    faults = _temporal_faults(os.environ)
     try:
-        return WorkerSettings()
+        settings = WorkerSettings()
     except ValidationError as error:
-        raise SettingsError("\n".join(map(_told, error.errors(include_url=False)))) from None
+        own = map(_told, error.errors(include_url=False))
+        raise SettingsError("\n".join([*own, *faults])) from None
+    if faults:
+        raise SettingsError("\n".join(faults))
+    return settings
 
 
 def _told(fault: ErrorDetails) -> str:
-    name = "_".join(str(part) for part in fault["loc"]).upper()
-    message = fault["msg"].removeprefix("Value error, ")
-    return f"{name}: {message}" if name else message
+    field = "_".join(str(part) for part in fault["loc"])
+    if fault["type"] == "missing":
+        return f"{field.upper()}: isn't set; it must be {WorkerSettings.EXAMPLES[field]}"
+    return f"{field.upper()}: {fault['msg'].removeprefix('Value error, ')}"
+
+
+def _temporal_faults(environment: Mapping[str, str]) -> list[str]:
+    try:
+        address = temporal_config(environment).get("target_host", "")
+    except (RuntimeError, ValueError) as error:
+        return [f"TEMPORAL_*: can't be used: {' '.join(str(error).split())}"]
+    found = _HOST_AND_PORT.fullmatch(address)
+    if found and int(found[2]) in range(1, _MAX_PORT + 1):
+        return []
+    return [f"TEMPORAL_ADDRESS: {address!r} isn't host:port, as in 127.0.0.1:7233"]

@@ -95,6 +95,7 @@ class Blockchain(Step, BlockchainActivities):
         submitted = await self._submit(work)
         await self._waker.wake(submitted.subscription_ids)
         if submitted.left and not submitted.bound and not submitted.stopped:
+            await self._alert_without_lanes()
             raise not_yet("no lane has room", ROOM_POLL_S)
         return StepResult(
             counts=await self._ledgers.runs.counts(work.batch_id),
@@ -111,6 +112,9 @@ class Blockchain(Step, BlockchainActivities):
         settled = await self._settle(open_ids)
         if settled.final < len(open_ids):
             raise not_yet(f"{len(open_ids) - settled.final} chain transactions are open", self._poll_s)
+        if activity.info().attempt > 1:
+            # An earlier go may have settled some of them and died before its wake.
+            await self._waker.wake(await self._ledgers.runs.due_subscriptions(work.batch_id))
         return StepResult(
             counts=await self._ledgers.runs.counts(work.batch_id),
             due_again=await self._ledgers.retries.due_again(work),
@@ -205,6 +209,12 @@ class Blockchain(Step, BlockchainActivities):
             report = await self._tools.sender.resend(bound)
             activity.logger.info("lane %s: %d of %d sent again", lane.address, report.delivered, len(bound))
             await self._alert(report.conditions)
+
+    async def _alert_without_lanes(self) -> None:
+        """Waiting for room ends by itself; waiting for a lane that is halted or has no key here doesn't."""
+        if not await self._ledgers.binding.usable_lanes():
+            message = "no lane can be used: all are halted, or this worker's keystore has none of their keys"
+            await self._ledgers.runs.raise_alert(AlertKind.LANE_CONDITION, "lanes", message)
 
     async def _alert_overtaken(self, lane: Lane, transaction_ids: Sequence[int]) -> None:
         """Nonces that the chain has used although no attempt of ours was mined. Nothing is failed for it: a node may

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -32,27 +33,33 @@ _SQLSTATES = ("25006", "55P03")
 
 _INFRASTRUCTURE = (InfrastructureError, OSError, TimeoutError, httpx.TransportError, RPCError)
 
+# Faults of files are OSErrors as well; a lost connection may be a plain one.
+_OF_THIS_MACHINE = (FileNotFoundError, FileExistsError, PermissionError, IsADirectoryError, NotADirectoryError)
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
 class Weather:
-    """How long the outside world has been bad: steps in a row that met an infrastructure fault.
+    """How long the outside world has been bad, for the steps of one queue in this process.
 
-    Not the attempt number: polls raise that as well, and the first fault after a hundred polls is still a first.
+    Not by the attempt number: polls raise that as well. Nor by the number of faults: a second's outage meets twenty
+    steps at once, and all shall be back a second later.
     """
 
-    def __init__(self) -> None:
-        self._faults = 0
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._bad_since: float | None = None
 
     def fair(self) -> None:
         """A step went through."""
-        self._faults = 0
+        self._bad_since = None
 
     def next_delay(self) -> timedelta:
-        """Capped exponential delay for the step that has just met a fault."""
-        self._faults += 1
-        return timedelta(seconds=min(FIRST_DELAY_S * 2 ** (self._faults - 1), LONGEST_DELAY_S))
+        """For the step that has just met a fault: as long again as it has been bad, within bounds (so it doubles)."""
+        now = self._clock()
+        self._bad_since = now if self._bad_since is None else self._bad_since
+        return timedelta(seconds=min(max(now - self._bad_since, FIRST_DELAY_S), LONGEST_DELAY_S))
 
 
 def is_infrastructure(error: BaseException) -> bool:
@@ -64,7 +71,7 @@ def is_infrastructure(error: BaseException) -> bool:
         return "closed" in str(error) or "released" in str(error)
     if isinstance(error, RpcError):
         return classify_send_error(error.code, error.message) in (SendClass.UNKNOWN, SendClass.BUSY)
-    return isinstance(error, _INFRASTRUCTURE)
+    return isinstance(error, _INFRASTRUCTURE) and not isinstance(error, _OF_THIS_MACHINE)
 
 
 def not_yet(why: str, delay_s: float) -> ApplicationError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 from uuid import UUID
 
@@ -69,7 +70,8 @@ class Transfers(Step, TransferActivities):
         await self._runs.find(request.batch_id)
         opened_by = activity.info().workflow_run_id or ""
         batch = await self._runs.open(request.batch_id, opened_by, retry_failed=request.retry_failed)
-        return await self._plan(batch, opened_by)
+        reopening = batch.run_no > 1 and (batch.opened_by == opened_by or request.retry_failed)
+        return await self._plan(batch, reopening=reopening)
 
     @activity.defn(name="reopen_failed_items")
     @step
@@ -87,9 +89,7 @@ class Transfers(Step, TransferActivities):
     async def create_transfers(self, work: Slice) -> StepResult:
         """Validates the range's queued items, locks their tickets and creates their transfers."""
         created = await self._creation.create(work)
-        await self._waker.wake(created.subscription_ids)
-        if activity.info().attempt > 1:
-            await self._waker.wake(await self._runs.due_subscriptions(work.batch_id))
+        await self._wake(work.batch_id, created.subscription_ids)
         return StepResult(
             counts=await self._runs.counts(work.batch_id),
             subscription_ids=tuple(created.subscription_ids),
@@ -104,7 +104,7 @@ class Transfers(Step, TransferActivities):
         await self._runs.raise_alert(AlertKind.DEFECT, subject, fault.message)
         reason = f"{FailureCode.INTERNAL.meaning} ({fault.message})"
         woken = await self._runs.fail_item(fault.batch_id, fault.item_no, FailureCode.INTERNAL, reason)
-        await self._waker.wake(woken or ())
+        await self._wake(fault.batch_id, woken or ())
         return StepResult(
             counts=await self._runs.counts(fault.batch_id),
             left=int(woken is None),
@@ -132,9 +132,9 @@ class Transfers(Step, TransferActivities):
         woken: set[UUID] = set()
         while after is not None:
             page = await self._runs.cancel_page(control.batch_id, after, PAGE_SIZE)
-            await self._waker.wake(page.subscription_ids)
             woken |= page.subscription_ids
             after = page.next_after
+        await self._wake(control.batch_id, woken)
         return StepResult(counts=await self._runs.counts(control.batch_id), subscription_ids=tuple(woken))
 
     @activity.defn(name="close_batch")
@@ -142,7 +142,7 @@ class Transfers(Step, TransferActivities):
     async def close_batch(self, control: ControlInput) -> BatchResult:
         """Writes the final status with its event, once per run, and returns the stored result."""
         closed = await self._runs.close(control.batch_id)
-        await self._waker.wake(closed.subscription_ids)
+        await self._wake(control.batch_id, closed.subscription_ids)
         return closed.result
 
     @activity.defn(name="raise_alert")
@@ -151,7 +151,13 @@ class Transfers(Step, TransferActivities):
         """Records a condition that a person must see."""
         await self._runs.raise_alert(alert.kind, alert.subject, alert.message)
 
-    async def _plan(self, batch: BatchRow, opened_by: str) -> BatchPlan:
+    async def _wake(self, batch_id: UUID, subscription_ids: Iterable[UUID]) -> None:
+        """Wakes the drains of what was just committed, and in a later go of what an earlier one may have left."""
+        await self._waker.wake(subscription_ids)
+        if activity.info().attempt > 1:
+            await self._waker.wake(await self._runs.due_subscriptions(batch_id))
+
+    async def _plan(self, batch: BatchRow, *, reopening: bool) -> BatchPlan:
         return BatchPlan(
             batch_id=batch.batch_id,
             from_user_id=batch.from_user_id,
@@ -167,5 +173,5 @@ class Transfers(Step, TransferActivities):
             subscription_ids=await self._runs.subscriptions(batch.from_user_id),
             cancelled=batch.cancelled,
             paused=batch.paused,
-            reopening=batch.run_no > 1 and batch.opened_by == opened_by,
+            reopening=reopening,
         )

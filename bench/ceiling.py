@@ -69,7 +69,7 @@ class MemoryLedger:
         self.attempts.update((attempt.transaction_id, attempt) for attempt in attempts)
         return list(attempts)
 
-    async def store_next_attempts(self, attempts: Sequence[Attempt]) -> None:
+    async def store_next_attempts(self, attempts: Sequence[Attempt]) -> list[Attempt]:
         """A node that refuses these transactions for good leaves nothing to measure."""
         raise RuntimeError(f"the node refused {len(attempts)} transactions for good")
 

@@ -51,11 +51,17 @@ class ForeignNonceError(Exception):
 
 
 class NotOperatorError(Exception):
-    """A contract doesn't know an address as operator, so every transfer through it would revert."""
+    """Contracts don't know addresses as operators, so every transfer through them would revert; a line for each."""
 
-    def __init__(self, contract: bytes, operator: bytes) -> None:
-        super().__init__(f"{to_hex(operator)} isn't an operator of {to_hex(contract)}: its admin must call setOperator")
-        self.contract, self.operator = contract, operator
+    def __init__(self, missing: Sequence[tuple[bytes, bytes]]) -> None:
+        super().__init__(
+            "\n".join(
+                f"{to_hex(operator)} isn't an operator of {to_hex(contract)}: its admin must call setOperator, unless "
+                "TICKETS_ADDRESS or ROUTER_ADDRESS is wrong"
+                for contract, operator in missing
+            )
+        )
+        self.missing = missing
 
 
 async def read_chain_id(rpc: JsonRpc) -> int:
@@ -110,21 +116,32 @@ def check_lane(lane: Lane, account: Account, settled_nonces: int, allocated_nonc
         raise ForeignNonceError(lane, seen, allocated_nonces)
 
 
+async def without_code(rpc: JsonRpc, addresses: Sequence[bytes]) -> list[bytes]:
+    """Those of the addresses where no contract lives."""
+    replies = await rpc.batch([Call("eth_getCode", (to_hex(address), "latest")) for address in addresses])
+    return [address for address, reply in zip(addresses, replies, strict=True) if not to_bytes(_certain(reply))]
+
+
 async def check_operators(rpc: JsonRpc, router: bytes, tickets: bytes, signers: Sequence[bytes]) -> None:
     """Sees that the lanes may use both contracts and that the router may move tickets.
 
     Raises:
-        NotOperatorError: the first one that may not.
+        NotOperatorError: all that may not.
     """
     pairs = [(tickets, router), *((contract, signer) for signer in signers for contract in (router, tickets))]
     calls = [
         Call("eth_call", (call_object(contract, IS_OPERATOR + address_word(operator)), "latest"))
         for contract, operator in pairs
     ]
-    for (contract, operator), reply in zip(pairs, await rpc.batch(calls), strict=True):
-        # An address without code answers with no bytes at all.
-        if isinstance(reply, RpcError) or not any(to_bytes(reply)):
-            raise NotOperatorError(contract, operator)
+    replies = await rpc.batch(calls)
+    # A contract that answers without bytes, or not at all, is another one.
+    missing = [
+        pair
+        for pair, reply in zip(pairs, replies, strict=True)
+        if isinstance(reply, RpcError) or not any(to_bytes(reply))
+    ]
+    if missing:
+        raise NotOperatorError(missing)
 
 
 def _certain(reply: Reply | RpcError) -> Reply:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from chain.quantities import to_hex
 from chain.rpc import Call, JsonRpc, RpcError
@@ -31,20 +31,24 @@ class Recipients:
             RpcError: the node refused to say.
         """
         wanted = dict.fromkeys(addresses)
-        await self._learn([address for address in wanted if address not in self._has_code])
-        found = frozenset(address for address in wanted if self._has_code[address])
-        self._forget_oldest(wanted)
-        return found
+        # Taken out before the wait: meanwhile another slice may push what is known out of the cache.
+        found = {address: self._has_code[address] for address in wanted if address in self._has_code}
+        found |= await self._ask([address for address in wanted if address not in found])
+        self._remember(found)
+        return frozenset(address for address, has_code in found.items() if has_code)
 
-    async def _learn(self, addresses: list[bytes]) -> None:
+    async def _ask(self, addresses: list[bytes]) -> dict[bytes, bool]:
         calls = [Call("eth_getCode", (to_hex(address), "latest")) for address in addresses]
+        codes: dict[bytes, bool] = {}
         for address, code in zip(addresses, await self._rpc.batch(calls), strict=True):
             if isinstance(code, RpcError):
                 raise code
-            self._has_code[address] = code != _NO_CODE
+            codes[address] = code != _NO_CODE
+        return codes
 
-    def _forget_oldest(self, used: Iterable[bytes]) -> None:
-        for address in used:
+    def _remember(self, used: Mapping[bytes, bool]) -> None:
+        for address, has_code in used.items():
+            self._has_code[address] = has_code
             self._has_code.move_to_end(address)
         while len(self._has_code) > self._limit:
             self._has_code.popitem(last=False)

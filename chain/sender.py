@@ -114,8 +114,11 @@ class Sender:
         payloads = [b for b in due if b.attempt.kind is AttemptKind.PAYLOAD]
         refused = {b.attempt.tx_hash for b in payloads if b.attempt.send_class is SendClass.FATAL}
         results = await self._send_and_record([b for b in due if b.attempt.tx_hash not in refused])
-        refused.update(r.tx_hash for r in results if r.send_class is SendClass.FATAL)
-        results += await self._cancel([b for b in payloads if b.attempt.tx_hash in refused])
+        fatal = {r.tx_hash for r in results if r.send_class is SendClass.FATAL}
+        freed = [b for b in payloads if b.attempt.tx_hash in refused | fatal]
+        # A refused payload is no condition, for its nonce is freed; a refused cancel attempt is.
+        results = [r for r in results if r.tx_hash not in {b.attempt.tx_hash for b in freed}]
+        results += await self._cancel(freed)
         lanes = {b.transaction.transaction_id: b.transaction.lane for b in due}
         return _report(results, lanes)
 
@@ -124,8 +127,9 @@ class Sender:
         if not refused:
             return []
         cancels = [_Broadcast(b.transaction, self._cancel_attempt(b)) for b in refused]
-        await self._ledger.store_next_attempts([b.attempt for b in cancels])
-        return await self._send_and_record(cancels)
+        # None stands where another copy has heard meanwhile that a node has the payload after all.
+        standing = {a.tx_hash for a in await self._ledger.store_next_attempts([b.attempt for b in cancels])}
+        return await self._send_and_record([b for b in cancels if b.attempt.tx_hash in standing])
 
     async def _send_and_record(self, broadcasts: Sequence[_Broadcast]) -> list[SendResult]:
         by_lane: dict[Lane, list[_Broadcast]] = {}
@@ -192,11 +196,9 @@ def _result(attempt: Attempt, send_class: SendClass, message: str) -> SendResult
 
 
 def _report(results: Sequence[SendResult], lanes: Mapping[int, Lane]) -> SendReport:
-    """A refused payload is no condition, for its nonce has been freed; a refused cancel attempt is."""
-    last = {result.transaction_id: result for result in results}
     conditions: dict[Lane, LaneCondition] = {}
-    for result in last.values():
+    for result in results:
         if not result.send_class.delivered:
             condition = LaneCondition(result.send_class, result.message)
             conditions.setdefault(lanes[result.transaction_id], condition)
-    return SendReport(sum(r.send_class.delivered for r in last.values()), conditions)
+    return SendReport(sum(r.send_class.delivered for r in results), conditions)

@@ -22,12 +22,15 @@ from devstack.seed import Minted, mint, open_pool, open_rpc
 from devstack.stack import Stack
 from devstack.state import DEFAULT_FOLDER, Deployment, StackState
 from starter.leaving import leave
+from workflows.interface.addresses import is_address_text
+from workflows.interface.requests import plain_user_id
 
-MAX_USER_ID_BYTES = 64
 MAX_MINT = 1_000_000
 # Another mint may hold the lock: a hundred thousand tickets take 10 s.
 _LOCK_PATIENCE_S = 120.0
-app = typer.Typer(no_args_is_help=True, help="The embedded stack for development: make up, make down, make clean.")
+app = typer.Typer(
+    no_args_is_help=True, help="For development: up, down and clean (the embedded stack), demo, mint, receiver."
+)
 
 
 @app.command()
@@ -39,7 +42,7 @@ def up() -> None:
             state = stack.up()
         _say(
             f"the stack is up: Web UI {state.temporal_ui_url}, settings in {stack.layout.env_file}\n"
-            f"give the demo sender tickets with: transfers dev mint --user {DEMO_SENDER} --count 1000"
+            f"give the demo sender tickets with: .venv/bin/transfers dev mint --user {DEMO_SENDER} --count 1000"
         )
 
 
@@ -80,9 +83,7 @@ def mint_command(
 ) -> None:
     """Give a user fresh tickets on the dev chain."""
     with one_line_errors():
-        if not 0 < len(user.encode()) <= MAX_USER_ID_BYTES or "\0" in user or user.startswith("0x"):
-            raise StackError(f"--user must be 1 to {MAX_USER_ID_BYTES} bytes and not start with 0x")
-        minted = _mint(user, count)
+        minted = _mint(_checked(user), count)
     print(minted_json(minted) if as_json else minted_text(minted))
 
 
@@ -135,6 +136,16 @@ def minted_text(minted: Minted) -> str:
         return f"{minted.user_id} has the wallet {minted.wallet}"
     last = minted.first_ticket_id + minted.ticket_count - 1
     return f"{minted.user_id} ({minted.wallet}) has got the tickets {minted.first_ticket_id} to {last}"
+
+
+def _checked(user: str) -> str:
+    try:
+        user_id = plain_user_id(user)
+    except ValueError as error:
+        raise StackError(f"--user {error}") from error
+    if is_address_text(user_id):
+        raise StackError("--user must not start with 0x: that is an address")
+    return user_id
 
 
 def _mint(user: str, count: int) -> Minted:

@@ -71,6 +71,20 @@ def choose_ports(environment: Mapping[str, str], before: Ports | None, in_use: f
     return Ports(**{name.value: port for name, port in chosen.items()})
 
 
+def default_ports() -> Ports:
+    """Where a fresh stack listens unless something stands in the way."""
+    return Ports(**{name.value: port for name, port in DEFAULT_PORTS.items()})
+
+
+def moved(environment: Mapping[str, str], wanted: Ports, chosen: Ports) -> list[str]:
+    """A line for each port that was taken and gave way; one fixed by the environment is no news."""
+    return [
+        f"port {wanted.of(name)} ({name.value}) is taken: using {chosen.of(name)} instead"
+        for name in PortName
+        if wanted.of(name) != chosen.of(name) and not environment.get(name.variable)
+    ]
+
+
 def free_ports() -> Ports:
     """Free ports anywhere, for stacks that live a few minutes."""
     with_holders = [_bound(0) for _ in PortName]

@@ -18,7 +18,7 @@ from devstack.deploy import write_lane_keystore
 from devstack.ending import signals_deferred, uninterrupted
 from devstack.environment import env_text, worker_environment
 from devstack.errors import StackError
-from devstack.ports import PortName, Ports, choose_ports
+from devstack.ports import PortName, Ports, choose_ports, default_ports, moved
 from devstack.postgres import PostgresServer, remove_data
 from devstack.processes import ProcessRecord, is_running, kill, log_tail, spawn, stop, wait_until
 from devstack.state import Deployment, Layout, Server, StackState, write_private
@@ -227,6 +227,8 @@ class Stack:
             in_use.add(PortName.TEMPORAL_UI)
         known = before.ports if before else ports
         chosen = choose_ports(self._environment if ports is None else {}, known, frozenset(in_use))
+        for line in moved(self._environment, known or default_ports(), chosen):
+            self._say(line)
         state = before.model_copy(update={"ports": chosen}) if before else StackState(ports=chosen)
         self.layout.save(state)
         return state

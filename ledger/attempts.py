@@ -112,9 +112,15 @@ class Attempts:
         other = await self._attempts(theirs, with_raw=True) if theirs else {}
         return [a if a.transaction_id in stored else other[a.transaction_id][0] for a in attempts]
 
-    async def store_next_attempts(self, attempts: Sequence[Attempt]) -> None:
-        """Stores corrected or cancel attempts of nonces whose bytes were refused for good."""
+    async def store_next_attempts(self, attempts: Sequence[Attempt]) -> list[Attempt]:
+        """Stores corrected or cancel attempts of nonces whose last bytes were refused for good.
+
+        Returns those that stand, stored now or before by another copy. The others must never be sent.
+        """
         await self._pool.execute(_SQL["insert_next_attempts"], *_columns(attempts))
+        # Looked up, and not returned by the insert: that leaves out what another copy stored at the same time.
+        stored = await self._attempts([a.transaction_id for a in attempts], with_raw=False)
+        return [a for a in attempts if a.tx_hash in {s.tx_hash for s in stored[a.transaction_id]}]
 
     async def record_sends(self, results: Sequence[SendResult]) -> None:
         """Notes the replies to broadcasts, with the time."""

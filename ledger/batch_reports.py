@@ -79,6 +79,11 @@ class BatchReports:
         rows = await self._pool.fetch(self._sql["failures_by_code"], batch_id)
         return {row["failure_code"]: row["items"] for row in rows}
 
+    async def has_wallet(self, user_id: str) -> bool:
+        """Whether there is a user of this name, who can send and receive."""
+        found: bool = await self._pool.fetchval(self._sql["has_wallet"], user_id)
+        return found
+
     async def items(
         self, batch_id: UUID, *, status: ItemStatus | None = None, after: int = 0, most: int | None = None
     ) -> AsyncIterator[Sequence[ItemReport]]:

@@ -63,6 +63,11 @@ class Binding:
         rows = await self._pool.fetch(_SQL["lane_rooms"], self._chain_id, self._signers)
         return [LaneRoom(Lane(self._chain_id, row["signer"]), row["room"]) for row in rows]
 
+    async def usable_lanes(self) -> int:
+        """Lanes that aren't halted; without any, waiting for room would never end."""
+        count: int = await self._pool.fetchval(_SQL["usable_lanes"], self._chain_id, self._signers)
+        return count
+
     async def bind(self, batch_id: UUID, lane: Lane, planned: Sequence[PlannedTransaction]) -> Bound:
         """Binds as many of the planned chain transactions as the lane has room for, in order."""
         try:

@@ -78,6 +78,7 @@ class BatchRuns:
         """Begins a run unless this workflow execution has begun it already, or there is nothing left to do."""
         async with transaction(self._pool) as connection:
             row = await connection.fetchrow(_SQL["lock_batch"], batch_id)
+            retry_failed = retry_failed and await connection.fetchval(_SQL["has_reopenable"], batch_id)
             if row is not None and _begins_run(row, opened_by, retry_failed=retry_failed):
                 if row["ended_at"] is not None:
                     await connection.execute(_SQL["uncancel"], batch_id)
@@ -201,8 +202,10 @@ class BatchRuns:
                     raise RuntimeError(
                         f"batch {batch_id} can't close: {counts.queued + counts.processing} items are open"
                     )
-                status = _final_status(counts, cancelled=row["cancelled"])
-                await connection.execute(_SQL["close_run"], batch_id, status.value, row["control_reason"])
+                status = _final_status(counts)
+                # A cancel that came too late has no part in how the run ended, nor has its reason.
+                reason = row["control_reason"] if status is BatchStatus.CANCELLED else None
+                await connection.execute(_SQL["close_run"], batch_id, status.value, reason)
                 kind = EventType.BATCH_CANCELLED if status is BatchStatus.CANCELLED else EventType.BATCH_COMPLETED
                 woken = await emit_batch_event(connection, batch_id, kind)
         final = await self.find(batch_id)
@@ -233,9 +236,9 @@ def _begins_run(row: asyncpg.Record, opened_by: str, *, retry_failed: bool) -> b
     return retry_failed
 
 
-def _final_status(counts: BatchCounts, *, cancelled: bool) -> BatchStatus:
-    """A cancel that came when everything was bound changed nothing: the batch ended as it would have."""
-    if cancelled and counts.cancelled:
+def _final_status(counts: BatchCounts) -> BatchStatus:
+    """By the items alone: a cancel that came when everything was bound changed nothing."""
+    if counts.cancelled:
         return BatchStatus.CANCELLED
     return BatchStatus.COMPLETED_WITH_FAILURES if counts.failed else BatchStatus.COMPLETED
 

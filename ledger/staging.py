@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
 from struct import Struct
 from typing import NamedTuple
 from uuid import UUID
@@ -39,6 +39,8 @@ _ITEM_NO = Struct(">ii")
 _UUID_LENGTH = _LENGTH.pack(16)
 
 ItemStream = Iterable[StagedItem] | AsyncIterable[StagedItem]
+BeforeCommit = Callable[[UUID, bytes], Awaitable[None]]
+"""Is told the id and the request's fingerprint of a batch about to be committed; by raising it forbids that."""
 
 
 class BatchHeader(NamedTuple):
@@ -70,10 +72,13 @@ class BatchWriter:
         self._pool = pool
         self._sql = queries.load("batches")
 
-    async def write(self, header: BatchHeader, items: ItemStream) -> StoredBatch:
+    async def write(
+        self, header: BatchHeader, items: ItemStream, before_commit: BeforeCommit | None = None
+    ) -> StoredBatch:
         """Writes the batch, or finds that the same request is stored already.
 
-        Whatever `items` raises rolls everything back. Memory doesn't grow with the number of items.
+        `before_commit` is asked once all rows are in. Whatever it or `items` raises rolls everything back. Memory
+        doesn't grow with the number of items.
 
         Raises:
             RequestError: INVALID_INPUT (unknown sender, no items, too many), BATCH_CONTENT_DIFFERS.
@@ -84,7 +89,10 @@ class BatchWriter:
             await self._require_wallet(connection, header.from_user_id)
             stream = _FingerprintedItems(header, items)
             if await self._claim(connection, header):
-                return await self._fill(connection, header, stream)
+                stored = await self._fill(connection, header, stream)
+                if before_commit is not None:
+                    await before_commit(stored.batch_id, stored.request_sha256)
+                return stored
             await stream.read_to_end()
             return await self._compare(connection, header, stream)
 

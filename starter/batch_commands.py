@@ -17,12 +17,12 @@ from starter.connections import connect_temporal, open_postgres
 from starter.exit_codes import ExitCode
 from starter.printing import print_batch, print_batches, say
 from starter.reporting import details_of, print_items, print_items_json, report_end
-from starter.requests import checked_user_id, chosen_batch_id
+from starter.requests import checked_reason, checked_user_id, chosen_batch_id
 from starter.running import run
 from starter.views import batch_view
 from starter.watching import BatchWatch
 from workflows.interface.batch import MAX_ITEMS
-from workflows.interface.codes import BatchStatus, ErrorCode, ItemStatus, Settlement
+from workflows.interface.codes import BatchStatus, ErrorCode, FailureCode, ItemStatus, Settlement
 from workflows.interface.errors import RequestError
 
 app = typer.Typer(no_args_is_help=True, help="Batches: start, show, list, pause, resume, cancel, retry, watch.")
@@ -106,7 +106,8 @@ def list_batches(
 
     async def command() -> ExitCode:
         async with open_postgres() as pool:
-            found = await BatchReports(pool).newest(limit, status=status, from_user_id=from_user)
+            sender = None if from_user is None else checked_user_id(from_user)
+            found = await BatchReports(pool).newest(limit, status=status, from_user_id=sender)
         views = [batch_view(report) for report in found]
         if as_json:
             print(json.dumps([view.model_dump(mode="json") for view in views]))
@@ -127,7 +128,8 @@ def cancel(
     """Cancel what isn't bound to a chain transaction yet; what is bound finishes."""
 
     async def ask(client: TransferClient, report: BatchReport) -> None:
-        await client.cancel(batch_id, reason, from_user_id=report.from_user_id)
+        kept = None if reason is None else checked_reason(reason)
+        await client.cancel(batch_id, kept, from_user_id=report.from_user_id)
 
     run(_steered(batch_id, "cancel", ask, as_json=as_json))
 
@@ -146,12 +148,12 @@ def resume(batch_id: BatchId, *, as_json: AsJson = False) -> None:
 
 @app.command("retry-failed")
 def retry_failed(batch_id: BatchId, *, as_json: AsJson = False) -> None:
-    """Reopen an ended batch's failed items where another try can help."""
+    """Reopen an ended batch's failed items where another try can help: all but duplicates within the batch."""
 
     async def ask(client: TransferClient, report: BatchReport) -> None:
         await client.retry_failed(batch_id, from_user_id=report.from_user_id)
 
-    run(_steered(batch_id, "retry-failed", ask, as_json=as_json))
+    run(_steered(batch_id, "retry-failed", ask, as_json=as_json, first=_refuse_needless_retry))
 
 
 @app.command()
@@ -167,16 +169,34 @@ def watch(batch_id: BatchId, *, as_json: AsJson = False) -> None:
 
 
 async def _steered(
-    batch_id: UUID, what: str, ask: Callable[[TransferClient, BatchReport], Awaitable[None]], *, as_json: bool
+    batch_id: UUID,
+    what: str,
+    ask: Callable[[TransferClient, BatchReport], Awaitable[None]],
+    *,
+    as_json: bool,
+    first: Callable[[BatchReports, BatchReport], Awaitable[None]] | None = None,
 ) -> ExitCode:
     async with open_postgres() as pool:
-        report = await _existing(BatchReports(pool), batch_id)
+        reports = BatchReports(pool)
+        report = await _existing(reports, batch_id)
+        if first is not None:
+            await first(reports, report)
     await ask(TransferClient(await connect_temporal()), report)
     if as_json:
         print(json.dumps({"batchId": str(batch_id), "requested": what}))
     else:
         say(f"{what} requested; transfers batch show {batch_id} tells how it stands")
     return ExitCode.OK
+
+
+async def _refuse_needless_retry(reports: BatchReports, report: BatchReport) -> None:
+    """A new run that reopens nothing would only tell everybody of an end once more."""
+    if not report.status.ended:
+        return
+    failed = await reports.failures_by_code(report.batch_id)
+    if not failed.keys() - {FailureCode.DUPLICATE_IN_BATCH}:
+        only = "only duplicates failed" if failed else "nothing failed"
+        raise RequestError(ErrorCode.NOT_ALLOWED, f"{only} in batch {report.batch_id}: there is nothing to retry")
 
 
 async def _watched(batch_id: UUID, *, show_progress: bool, as_json: bool) -> ExitCode:

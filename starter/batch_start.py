@@ -17,7 +17,7 @@ from starter.client import TransferClient
 from starter.connections import connect_temporal, open_postgres
 from starter.exit_codes import ExitCode
 from starter.input_files import format_by_name, read_items
-from starter.printing import say
+from starter.printing import counted, say
 from starter.reporting import report_end
 from starter.requests import BatchStarted
 from starter.staging import StagedStarter
@@ -56,7 +56,7 @@ async def start_batch(request: StartRequest) -> ExitCode:
             started = await _told_if_interrupted(starter, request.header, chain(first, items))
             print(started.model_dump_json(), flush=True)
             if not request.as_json:
-                say(f"{started.item_count:,} items in {1000 * (time.perf_counter() - began):,.0f} ms")
+                say(f"{counted(started.item_count, 'item')} in {1000 * (time.perf_counter() - began):,.0f} ms")
             if not request.watch:
                 return ExitCode.OK
             reports = BatchReports(pool)
@@ -72,6 +72,8 @@ def opened(file: str) -> Iterator[BinaryIO]:
         RequestError: INVALID_INPUT, there is no such file or it can't be read.
     """
     if file == STDIN:
+        if sys.stdin is None:
+            raise RequestError(ErrorCode.INVALID_INPUT, "standard input is closed: pipe the items in, or name a file")
         yield sys.stdin.buffer
         return
     path = Path(file)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import timedelta
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import UUID
 
 from temporalio.client import (
@@ -25,7 +25,8 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from ledger.fingerprint import request_sha256
 from starter.errors import UnavailableError
-from starter.requests import BatchStarted, chosen_batch_id, inline_request, staged_items
+from starter.requests import BatchLabel, BatchStarted, chosen_batch_id, inline_request, staged_items
+from starter.taken_ids import ENDED_BADLY, first_sha256, require_same
 from starter.temporal_errors import failure_of, has_ended, translated
 from workflows.interface.batch import BatchInput, BatchItem, BatchProgress, BatchResult, CancelReason
 from workflows.interface.codes import BatchStatus, ErrorCode, Settlement
@@ -48,26 +49,6 @@ _STATUS = SearchAttributeKey.for_keyword(SearchAttribute.BATCH_STATUS)
 _ONCE = WorkflowIDReusePolicy.REJECT_DUPLICATE
 # A run that failed or was terminated may be begun again: Postgres knows what is left to do.
 _AGAIN_AFTER_FAILURE = WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY
-_ENDED_BADLY = (
-    WorkflowExecutionStatus.FAILED,
-    WorkflowExecutionStatus.CANCELED,
-    WorkflowExecutionStatus.TERMINATED,
-    WorkflowExecutionStatus.TIMED_OUT,
-)
-
-
-class _Label(NamedTuple):
-    """What a start tells of the batch for people and for comparison; all of it optional."""
-
-    from_user_id: str | None = None
-    item_count: int | None = None
-    sha256: str | None = None
-
-    @property
-    def summary(self) -> str:
-        """The static summary of the workflow."""
-        count = "batch" if self.item_count is None else f"{self.item_count:,} tickets"
-        return count if self.from_user_id is None else f"{count} of {self.from_user_id}"
 
 
 class TransferClient:
@@ -99,7 +80,7 @@ class TransferClient:
         )
         rows = staged_items(request)
         sha256 = request_sha256(request.from_user_id or "", rows, settlement).hex()
-        label = _Label(request.from_user_id, len(rows), sha256)
+        label = BatchLabel(request.from_user_id, len(rows), sha256)
         try:
             await self._start(request, reuse=_ONCE, label=label)
         except WorkflowAlreadyStartedError:
@@ -120,10 +101,30 @@ class TransferClient:
         The other arguments only label the workflow.
         """
         try:
-            label = _Label(from_user_id, item_count, sha256)
+            label = BatchLabel(from_user_id, item_count, sha256)
             await self._start(BatchInput(batch_id=batch_id), reuse=_AGAIN_AFTER_FAILURE, label=label)
         except WorkflowAlreadyStartedError:
             return False
+        return True
+
+    async def holds(self, batch_id: UUID, sha256: str) -> bool:
+        """Whether this request (its fingerprint in hex) runs or ended well; False where it may be started.
+
+        Raises:
+            RequestError: BATCH_CONTENT_DIFFERS, another request runs under the id or ended well.
+            UnavailableError: Temporal doesn't answer, or what runs can't be compared yet.
+        """
+        try:
+            description = await self._describe(batch_id)
+        except RequestError as error:
+            if error.code is ErrorCode.NOT_FOUND:
+                return False
+            raise
+        if description.status in ENDED_BADLY:
+            return False
+        # By its id alone means whatever is staged under it.
+        first = await first_sha256(self._temporal, description, batch_id, self._answer_timeout)
+        require_same(batch_id, first or sha256, sha256)
         return True
 
     async def progress(self, batch_id: UUID) -> BatchProgress:
@@ -165,7 +166,7 @@ class TransferClient:
         argument = CancelReason(reason=reason).model_dump(mode="json", by_alias=True, exclude_none=True)
         request, label, start_signal = (
             BatchInput(batch_id=batch_id),
-            _Label(from_user_id),
+            BatchLabel(from_user_id),
             (Signal.CANCEL_BATCH, argument),
         )
         try:
@@ -193,7 +194,7 @@ class TransferClient:
         """
         request = BatchInput(batch_id=batch_id, retry_failed=True)
         try:
-            await self._start(request, reuse=WorkflowIDReusePolicy.ALLOW_DUPLICATE, label=_Label(from_user_id))
+            await self._start(request, reuse=WorkflowIDReusePolicy.ALLOW_DUPLICATE, label=BatchLabel(from_user_id))
         except WorkflowAlreadyStartedError as error:
             raise RequestError(
                 ErrorCode.NOT_ALLOWED, f"batch {batch_id} still runs: retry what failed once it has ended"
@@ -204,7 +205,7 @@ class TransferClient:
         request: BatchInput,
         *,
         reuse: WorkflowIDReusePolicy,
-        label: _Label,
+        label: BatchLabel,
         start_signal: tuple[Signal, dict[str, Any]] | None = None,
     ) -> None:
         conflict = WorkflowIDConflictPolicy.UNSPECIFIED if start_signal else WorkflowIDConflictPolicy.FAIL
@@ -228,25 +229,21 @@ class TransferClient:
         except RPCError as error:
             raise translated(error, request.batch_id) from error
 
-    async def _first_batch(self, request: BatchInput, label: _Label) -> BatchStatus:
+    async def _first_batch(self, request: BatchInput, label: BatchLabel) -> BatchStatus:
         """The status of what stands under an id that was taken, if it's the same request."""
         description = await self._describe(request.batch_id)
-        first = await description.memo_value(MemoKey.REQUEST_SHA256, None)
+        first = await first_sha256(self._temporal, description, request.batch_id, self._answer_timeout)
         if first is None:
             # Started by its id alone, and no worker has opened it yet: whether it's the same can't be told yet.
             raise UnavailableError(
                 f"batch {request.batch_id} was started before and no worker has opened it yet: ask again shortly"
             )
-        if first != label.sha256:
-            raise RequestError(
-                ErrorCode.BATCH_CONTENT_DIFFERS,
-                f"batch {request.batch_id} holds another request: use a new batch id or idempotency key for this one",
-            )
-        if description.status in _ENDED_BADLY and await self._begin_again(request, label):
+        require_same(request.batch_id, first, label.sha256)
+        if description.status in ENDED_BADLY and await self._begin_again(request, label):
             return BatchStatus.QUEUED
         return await self._status(description, request.batch_id)
 
-    async def _begin_again(self, request: BatchInput, label: _Label) -> bool:
+    async def _begin_again(self, request: BatchInput, label: BatchLabel) -> bool:
         try:
             await self._start(request, reuse=_AGAIN_AFTER_FAILURE, label=label)
         except WorkflowAlreadyStartedError:

@@ -40,19 +40,19 @@ async def open_postgres() -> AsyncIterator[Pool]:
         UnavailableError: the server can't be reached, refuses, or lacks the schema.
     """
     url = _database_url()
-    where = f"Postgres at {_place(url)} ({origin_of('DATABASE_URL', os.environ)})"
+    where = f"Postgres at {place_of(url)} ({origin_of('DATABASE_URL', os.environ)})"
     try:
         pool = await create_pool(url, most_connections=POOL_SIZE, name="transfers command line")
     except asyncpg.ClientConfigurationError as error:
         raise SettingsError(f"DATABASE_URL can't be used: {error}") from error
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        raise UnavailableError(f"{where} doesn't answer: {_told(error)}; {_REMEDY}") from error
+        raise UnavailableError(f"{where} doesn't answer: {cause_of(error)}; {_REMEDY}") from error
     try:
         yield pool
     except asyncpg.UndefinedTableError as error:
         raise UnavailableError(f"{where} has no tables of this service: start a worker, which makes them") from error
     except _LOST_POSTGRES as error:
-        raise UnavailableError(f"{where} doesn't answer any more: {_told(error)}; {_REMEDY}") from error
+        raise UnavailableError(f"{where} doesn't answer any more: {cause_of(error)}; {_REMEDY}") from error
     finally:
         pool.terminate()
 
@@ -78,7 +78,7 @@ async def connect_temporal() -> Client:
         )
     except (RuntimeError, ValueError) as error:
         # The SDK's own words hold the cause on their last line; its type is RuntimeError for every fault.
-        raise UnavailableError(f"{place} doesn't answer: {_told(error)}; {_REMEDY}") from error
+        raise UnavailableError(f"{place} doesn't answer: {cause_of(error)}; {_REMEDY}") from error
 
 
 def _database_url() -> str:
@@ -90,17 +90,18 @@ def _database_url() -> str:
     return url.get_secret_value()
 
 
-def _place(url: str) -> str:
+def place_of(url: str, default_port: int = 5432) -> str:
     """Host and port of an address, without its password."""
     try:
         parts = urlsplit(url)
-        host, port = parts.hostname or "the local socket", parts.port or 5432
+        host, port = parts.hostname or "the local socket", parts.port or default_port
     except ValueError:
         return "an address that can't be read"
     return f"{host}:{port}"
 
 
-def _told(error: BaseException) -> str:
+def cause_of(error: BaseException) -> str:
+    """A server's or driver's error in a few words, on one line."""
     text = str(error)
     if "ConnectionRefused" in text or isinstance(error, ConnectionRefusedError):
         return "connection refused"

@@ -28,7 +28,7 @@ _MEANINGS = {
     ExitCode.OK: "done",
     ExitCode.FAILED: "a server can't be reached, or an unexpected error",
     ExitCode.BAD_INPUT: "bad usage or bad input; nothing was written",
-    ExitCode.NOT_FOUND: "there is no such batch, or it doesn't run",
+    ExitCode.NOT_FOUND: "there is no such batch, or it isn't in a state for this",
     ExitCode.CONTENT_DIFFERS: "the batch id or idempotency key belongs to another request",
     ExitCode.BATCH_HAS_FAILURES: "the batch that was waited for ended with failed or cancelled items",
     ExitCode.INTERRUPTED: "interrupted by Ctrl-C; a batch that was started goes on",
@@ -38,7 +38,7 @@ _BY_ERROR = {
     ErrorCode.INVALID_INPUT: ExitCode.BAD_INPUT,
     ErrorCode.BATCH_CONTENT_DIFFERS: ExitCode.CONTENT_DIFFERS,
     ErrorCode.NOT_FOUND: ExitCode.NOT_FOUND,
-    ErrorCode.NOT_ALLOWED: ExitCode.BAD_INPUT,
+    ErrorCode.NOT_ALLOWED: ExitCode.NOT_FOUND,
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from starter.escaping import printable
 from workflows.interface.codes import ErrorCode
 from workflows.interface.errors import RequestError
 
@@ -19,7 +20,7 @@ class InputFault(NamedTuple):
     remedy: str
 
     def __str__(self) -> str:
-        return f"line {self.line_no}, {self.field}: {self.what}; {self.remedy}"
+        return printable(f"line {self.line_no}, {self.field}: {self.what}; {self.remedy}")
 
 
 class InputFaultsError(RequestError):

@@ -18,7 +18,7 @@ from ledger.fingerprint import StagedItem
 from starter.input_faults import FaultList, InputFault
 from starter.input_lines import LINE, Lines, UnreadableError
 from workflows.interface.batch import MAX_ITEMS
-from workflows.interface.requests import MAX_TO_BYTES, canonical_ticket_id
+from workflows.interface.requests import canonical_ticket_id, plain_recipient
 
 TICKET, TO = "ticket_id", "to"
 TICKET_CAMEL = "ticketId"
@@ -94,7 +94,7 @@ def _csv_items(lines: Lines, faults: FaultList) -> Iterator[StagedItem]:
     check = _Checker(faults)
     for line_no, row in _csv_rows(rows, lines, faults):
         if len(row) != width:
-            what = f"{len(row)} fields where the header has {width}"
+            what = f"{len(row)} field{'' if len(row) == 1 else 's'} where the header has {width}"
             faults.add(InputFault(line_no, LINE, what, "quote a field that holds a comma"))
         elif (item := check.item(line_no, row[ticket_at], row[to_at])) is not None:
             yield item
@@ -127,6 +127,8 @@ def _columns(lines: Lines, header: list[str]) -> tuple[int, int, int]:
     remedy = f"the first line must be {TICKET},{TO}"
     if len(names) == 1 and any(separator in names[0] for separator in ";\t|"):
         lines.refuse(_HEADER, "columns aren't separated by commas", remedy)
+    if any(name.lower() in known and name not in known for name in names):
+        lines.refuse(_HEADER, f"{_shown(','.join(names))}: column names are in lower case", remedy)
     if not any(name in known for name in names):
         lines.refuse(_HEADER, f"there is no header, but {_shown(','.join(names))}", remedy)
     unknown = [name for name in names if name not in known]
@@ -153,9 +155,16 @@ def _json_items(lines: Lines, faults: FaultList) -> Iterator[StagedItem]:
                 yield item
 
 
+class _TwiceError(Exception):
+    """A JSON object has a field twice."""
+
+
 def _json_object(line_no: int, text: str, faults: FaultList) -> dict[str, Any] | None:
     try:
-        value = json.loads(text)
+        value = json.loads(text, object_pairs_hook=_without_twins)
+    except _TwiceError as error:
+        faults.add(InputFault(line_no, str(error), "stands twice in the object", "leave one out"))
+        return None
     except (ValueError, RecursionError) as error:
         faults.add(InputFault(line_no, LINE, f"not JSON ({error})", _JSON_REMEDY))
         return None
@@ -163,6 +172,17 @@ def _json_object(line_no: int, text: str, faults: FaultList) -> dict[str, Any] |
         faults.add(InputFault(line_no, LINE, "not a JSON object", _JSON_REMEDY))
         return None
     return value
+
+
+def _without_twins(fields: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object; of two fields of one name JSON readers keep either, so neither is taken."""
+    found = dict(fields)
+    if len(found) < len(fields):
+        names = [name for name, _ in fields]
+        raise _TwiceError(next(name for name in names if names.count(name) > 1))
+    if TICKET in found and TICKET_CAMEL in found:
+        raise _TwiceError(TICKET)
+    return found
 
 
 # Both ---------------------------------------------------------------------------------------------------------------
@@ -197,26 +217,17 @@ class _Checker:
             return None
 
     def _recipient(self, line_no: int, text: Any) -> str | None:
-        if not isinstance(text, str) or not (text := text.strip()):
-            self._add(line_no, TO, "missing" if text is None else "empty or no text", "write a user id or a 0x address")
+        if not isinstance(text, str):
+            self._add(line_no, TO, "missing" if text is None else "no text", "write a user id or a 0x address")
             return None
-        if (wrong := _unfit_recipient(text)) is not None:
-            self._add(line_no, TO, wrong, "write a user id or a 0x address")
+        try:
+            return plain_recipient(text)
+        except ValueError as error:
+            self._add(line_no, TO, str(error), "write a user id or a 0x address")
             return None
-        return text
 
     def _add(self, line_no: int, field: str, what: str, remedy: str) -> None:
         self._faults.add(InputFault(line_no, field, what, remedy))
-
-
-def _unfit_recipient(text: str) -> str | None:
-    try:
-        size = len(text.encode())
-    except UnicodeEncodeError:
-        return "not UTF-8"
-    if size > MAX_TO_BYTES:
-        return f"{size} bytes where {MAX_TO_BYTES} are allowed"
-    return "holds a NUL character" if "\0" in text else None
 
 
 def _shown(text: str) -> str:

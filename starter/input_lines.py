@@ -55,7 +55,10 @@ class Lines:
         raise UnreadableError
 
     def _read(self) -> bytes:
-        line = self._stream.readline(MAX_LINE_BYTES + 1)
+        try:
+            line = self._stream.readline(MAX_LINE_BYTES + 1)
+        except OSError as error:
+            self.refuse("file", f"can't be read on ({error.strerror or error})", "name a file that can be read")
         self.line_no += bool(line)
         if len(line) > MAX_LINE_BYTES:
             self.refuse(LINE, f"longer than {MAX_LINE_BYTES:,} bytes", "write one item per line")

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from starter.escaping import printable
 from starter.views import BatchDetails, BatchView, ItemView
 
 PIPED_WIDTH = 240
@@ -17,8 +18,18 @@ _TIME = "%Y-%m-%d %H:%M:%S"
 
 
 def say(message: str) -> None:
-    """A remark, on standard error."""
-    print(message, file=sys.stderr, flush=True)
+    """A remark, on standard error; it may have several lines."""
+    print("\n".join(map(printable, message.split("\n"))), file=sys.stderr, flush=True)
+
+
+def counted(count: int, noun: str) -> str:
+    """The count with its noun: "1 item", "2,000 items"."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def safe(text: str) -> Text:
+    """A table's cell of a stranger's text: neither markup nor control characters work in it."""
+    return Text(printable(text))
 
 
 def remark_console() -> Console:
@@ -39,6 +50,9 @@ def print_batch(view: BatchDetails) -> None:
 
 def print_batches(views: Sequence[BatchView]) -> None:
     """The table of `batch list`."""
+    if not views:
+        say("no batches")
+        return
     names = ("batch", "sender", "status", "items", "completed", "failed", "cancelled", "open", "items/s", "created")
     table = Table(*names, title_justify="left")
     for column in table.columns[3:9]:
@@ -48,7 +62,7 @@ def print_batches(views: Sequence[BatchView]) -> None:
         counts = (view.item_count, view.completed, view.failed, view.cancelled, view.queued + view.processing)
         table.add_row(
             str(view.batch_id),
-            Text(view.from_user_id),
+            safe(view.from_user_id),
             view.status,
             *(f"{count:,}" for count in counts),
             _rate(view),
@@ -60,7 +74,7 @@ def print_batches(views: Sequence[BatchView]) -> None:
 def item_line(view: ItemView) -> str:
     """One item on one line."""
     why = f"  {view.code}: {view.reason}" if view.code else f"  {view.transaction_hash or ''}"
-    return f"{view.item_no:>9}  {view.status:<10}  {view.ticket_id} -> {view.to}{why}".rstrip()
+    return printable(f"{view.item_no:>9}  {view.status:<10}  {view.ticket_id} -> {view.to}{why}".rstrip())
 
 
 def _console() -> Console:
@@ -79,7 +93,7 @@ def _batch_table(view: BatchDetails) -> Table:
         "ended": view.ended_at.strftime(_TIME) if view.ended_at else "-",
     }
     for name, value in rows.items():
-        table.add_row(Text(name, style="bold"), Text(value))
+        table.add_row(Text(name, style="bold"), safe(value))
     return table
 
 
@@ -87,7 +101,7 @@ def _table_of_failures(view: BatchDetails) -> Table:
     by_code = ", ".join(f"{code} {count:,}" for code, count in view.failures_by_code.items())
     table = Table("item", "ticket", "to", "code", "reason", title=f"failed: {by_code}", title_justify="left")
     for item in view.failures:
-        table.add_row(str(item.item_no), item.ticket_id, Text(item.to), item.code, Text(item.reason or ""))
+        table.add_row(str(item.item_no), item.ticket_id, safe(item.to), item.code, safe(item.reason or ""))
     return table
 
 

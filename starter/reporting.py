@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 
 from ledger.batch_reports import BatchReport, BatchReports, ItemReport
 from starter.exit_codes import ExitCode
-from starter.printing import item_line, print_batch
+from starter.printing import item_line, print_batch, say
 from starter.views import BatchDetails, ItemView, batch_view, details_view, item_view
 from workflows.interface.codes import BatchStatus, ItemStatus
 
@@ -35,8 +35,12 @@ async def report_end(reports: BatchReports, report: BatchReport, *, as_json: boo
 
 async def print_items(pages: AsyncIterator[Sequence[ItemReport]]) -> None:
     """A line for each item."""
+    any_came = False
     async for page in pages:
+        any_came = True
         print("\n".join(item_line(item_view(item)) for item in page))
+    if not any_came:
+        say("no such items")
 
 
 async def print_items_json(details: BatchDetails, pages: AsyncIterator[Sequence[ItemReport]]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import NamedTuple
 from uuid import UUID, uuid4
 
 from pydantic import ValidationError
@@ -11,11 +12,10 @@ from ledger.fingerprint import StagedItem
 from workflows.interface.batch import BatchInput, BatchItem
 from workflows.interface.codes import BatchStatus, ErrorCode, Settlement
 from workflows.interface.errors import RequestError
+from workflows.interface.faults import told
 from workflows.interface.message import Message
 from workflows.interface.names import batch_id_for
-from workflows.interface.requests import MAX_IDEMPOTENCY_KEY_BYTES, MAX_USER_ID_BYTES, plain_text
-
-_MOST_FAULTS = 5
+from workflows.interface.requests import MAX_IDEMPOTENCY_KEY_BYTES, plain_user_id
 
 
 class BatchStarted(Message):
@@ -24,6 +24,21 @@ class BatchStarted(Message):
     batch_id: UUID
     status: BatchStatus
     item_count: int
+
+
+class BatchLabel(NamedTuple):
+    """What a start tells of the batch for people and for comparison; all of it optional."""
+
+    from_user_id: str | None = None
+    item_count: int | None = None
+    sha256: str | None = None
+
+    @property
+    def summary(self) -> str:
+        """The static summary of the workflow."""
+        plural = "" if self.item_count == 1 else "s"
+        count = "batch" if self.item_count is None else f"{self.item_count:,} ticket{plural}"
+        return count if self.from_user_id is None else f"{count} of {self.from_user_id}"
 
 
 def chosen_batch_id(from_user_id: str, batch_id: UUID | None, idempotency_key: str | None) -> UUID:
@@ -49,9 +64,20 @@ def checked_user_id(user_id: str) -> str:
         RequestError: INVALID_INPUT, empty, too long, or with control characters.
     """
     try:
-        return plain_text(user_id, MAX_USER_ID_BYTES)
+        return plain_user_id(user_id)
     except ValueError as error:
         raise _invalid(f"a user id {error}") from error
+
+
+def checked_reason(reason: str) -> str:
+    """The reason of a cancel or a disabling, unchanged.
+
+    Raises:
+        RequestError: INVALID_INPUT, control characters or what isn't UTF-8.
+    """
+    if not reason.isprintable():
+        raise _invalid("a reason can't hold control characters or bytes that aren't UTF-8")
+    return reason
 
 
 def inline_request(from_user_id: str, items: Iterable[BatchItem], batch_id: UUID, settlement: Settlement) -> BatchInput:
@@ -63,8 +89,7 @@ def inline_request(from_user_id: str, items: Iterable[BatchItem], batch_id: UUID
     try:
         return BatchInput(batch_id=batch_id, from_user_id=from_user_id, items=tuple(items), settlement=settlement)
     except ValidationError as error:
-        faults = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()[:_MOST_FAULTS]]
-        raise _invalid("; ".join(faults)) from error
+        raise _invalid(told(error)) from error
 
 
 def staged_items(request: BatchInput) -> list[StagedItem]:

@@ -11,7 +11,7 @@ import typer
 from starter.errors import SettingsError
 from starter.exit_codes import ExitCode, exit_code_of
 from starter.input_faults import InputFaultsError
-from starter.printing import say
+from starter.printing import counted, say
 from workflows.interface.errors import InfrastructureError, RequestError
 
 
@@ -30,7 +30,7 @@ def _outcome(command: Coroutine[Any, Any, ExitCode]) -> ExitCode:
     try:
         return asyncio.run(command)
     except InputFaultsError as error:
-        say(f"error: {error.code}: nothing was written; the input has {error.count:,} faults:\n{error}")
+        say(f"error: {error.code}: nothing was written; the input has {counted(error.count, 'fault')}:\n{error}")
         return exit_code_of(error.code)
     except RequestError as error:
         say(f"error: {error.code}: {error}")

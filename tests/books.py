@@ -137,8 +137,8 @@ class Books:
             rooms = await self.binding.rooms()
             if not ready or not rooms:
                 return bound
-            planned = _planned(settlement, ready, per_transaction)[: rooms[0].room]
-            result = await self.binding.bind(work.batch_id, rooms[0].lane, planned)
+            plan = planned(settlement, ready, per_transaction)[: rooms[0].room]
+            result = await self.binding.bind(work.batch_id, rooms[0].lane, plan)
             if result.stopped:
                 return bound
             bound += result.transactions
@@ -196,7 +196,8 @@ class Books:
         return {name: [tuple(row) for row in found] for name, found in rows.items()}
 
 
-def _planned(settlement: Settlement, ready: Sequence[ChainTransfer], per_transaction: int) -> list[PlannedTransaction]:
+def planned(settlement: Settlement, ready: Sequence[ChainTransfer], per_transaction: int) -> list[PlannedTransaction]:
+    """Chain transactions of so many transfers each."""
     if settlement is Settlement.SINGLE:
         return [PlannedTransaction(settlement, (transfer,), 100_000, None) for transfer in ready]
     parts = [tuple(ready[at : at + per_transaction]) for at in range(0, len(ready), per_transaction)]

@@ -24,7 +24,8 @@ from ledger.pool import Pool
 from ledger.proof import LoggedMove
 from tests.books import SENDER, Books, wallet_of
 from tests.real_chain import RealChain
-from worker import Connections, chain_activities, transfer_activities
+from worker import chain_activities, transfer_activities
+from worker_connections import Connections
 from worker_settings import WorkerSettings
 from workflows.interface.batch import Slice
 from workflows.interface.chain import Lane
@@ -54,7 +55,7 @@ class Crew:
             chain_rpc_url=self.chain.url,
             tickets_address=to_hex(self.chain.tickets),
             router_address=to_hex(self.chain.router),
-            lane_keystore=Path("unused"),
+            lane_keystore=Path("/dev/null"),
             lane_keystore_password=SecretStr("unused"),
         )
 

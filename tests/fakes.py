@@ -248,12 +248,13 @@ class FakeChainLedger:
         """Stores what has no attempt yet; answers what stands."""
         return [self.attempts.setdefault(a.transaction_id, [a])[0] for a in attempts]
 
-    async def store_next_attempts(self, attempts: Sequence[Attempt]) -> None:
-        """Adds attempts, each only once."""
+    async def store_next_attempts(self, attempts: Sequence[Attempt]) -> list[Attempt]:
+        """Adds attempts after ones that were refused for good, each only once; answers what stands."""
         for attempt in attempts:
             stored = self.attempts[attempt.transaction_id]
-            if attempt.tx_hash not in {a.tx_hash for a in stored}:
+            if stored[-1].send_class is SendClass.FATAL and attempt.tx_hash not in {a.tx_hash for a in stored}:
                 stored.append(attempt)
+        return [a for a in attempts if a.tx_hash in {s.tx_hash for s in self.attempts[a.transaction_id]}]
 
     async def record_sends(self, results: Sequence[SendResult]) -> None:
         """Notes the replies at their attempts."""

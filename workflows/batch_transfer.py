@@ -8,11 +8,11 @@ from datetime import timedelta
 from typing import Any
 
 from temporalio import workflow
-from temporalio.common import RawValue
+from temporalio.common import Priority, RawValue
 from temporalio.exceptions import ActivityError, ApplicationError
 
 from workflows.batch_board import BatchBoard
-from workflows.decoding import NO_INPUT, decoded, invalid_input
+from workflows.decoding import NO_INPUT, cancel_reason, decoded, invalid_input
 from workflows.deliveries import DeliveryStarter
 from workflows.interface.batch import (
     Alert,
@@ -21,7 +21,6 @@ from workflows.interface.batch import (
     BatchPlan,
     BatchProgress,
     BatchResult,
-    BlockchainActivities,
     ControlInput,
     DueAgain,
     ItemFault,
@@ -29,11 +28,11 @@ from workflows.interface.batch import (
     StepResult,
     TransferActivities,
 )
-from workflows.interface.codes import AlertKind, BatchStatus, ErrorCode
+from workflows.interface.codes import AlertKind, BatchStatus
 from workflows.interface.names import Query, Signal, WorkflowType, batch_workflow_id
-from workflows.interface.policies import CHAIN_STEP, SLICE_STEP, TASK_TIMEOUT, WHOLE_BATCH_STEP
+from workflows.interface.policies import SLICE_STEP, TASK_TIMEOUT, WHOLE_BATCH_STEP, batch_priority
 from workflows.interface.slices import ItemRange
-from workflows.slice_steps import call, run_slice
+from workflows.slice_steps import AFTER_DEFECT, call, confirm_bound, insist, run_slice
 from workflows.work_list import WorkList
 
 SAME_DEFECTS = 3
@@ -90,10 +89,9 @@ class BatchTransfer:
         return result
 
     @workflow.signal(name=Signal.CANCEL_BATCH)
-    def cancel_batch(self, argument: Any = None) -> None:
-        """Stops new bindings for good. Optional argument: `{"reason": "…"}`."""
-        reason = argument.get("reason") if isinstance(argument, dict) else None
-        self._cancel_reason = self._cancel_reason or (reason if isinstance(reason, str) else None)
+    def cancel_batch(self, *arguments: Any) -> None:
+        """Stops new bindings for good. Optional argument: `{"reason": "…"}`; with any other it counts as well."""
+        self._cancel_reason = self._cancel_reason or cancel_reason(arguments)
         self.cancel_wanted = True
 
     @workflow.signal(name=Signal.PAUSE_BATCH)
@@ -124,19 +122,24 @@ class BatchTransfer:
         """Notes items that wait for another try; their slice leaves the window."""
         self._work.ask_again([due])
 
-    async def defect_seen(self, signature: str | None) -> None:
-        """Counts a whole slice's defect (None: a part's); returns when narrowing may go on, not while paused."""
+    async def defect_seen(self, signature: str | None) -> bool:
+        """Counts a whole slice's defect (None: a part's) and waits while paused. Whether narrowing may go on."""
         if signature is not None:
             self._defects_in_a_row = self._defects_in_a_row + 1 if signature == self._defect else 1
             self._defect = signature
             if self._defects_in_a_row == SAME_DEFECTS:
                 await self._pause_with_alert(f"{SAME_DEFECTS} slices in a row met the same defect: {signature}")
+        if self._goes_on():
+            return True
         await workflow.wait_condition(self._goes_on)
+        return self.cancel_wanted
 
     async def stuck(self, fault: ItemFault) -> None:
         """A defect keeps a bound item from being settled: pauses the batch with an alert until it's resumed."""
         await self._pause_with_alert(f"item {fault.item_no} is bound but can't be settled: {fault.message}")
-        await workflow.wait_condition(lambda: not self._pause_wanted)
+        await workflow.wait_condition(lambda: not self._pause_wanted or self.cancel_wanted)
+        if self.cancel_wanted:
+            await workflow.sleep(AFTER_DEFECT, summary="a bound item can't be settled")
 
     # The course of a run --------------------------------------------------------------------------------------------
 
@@ -184,7 +187,7 @@ class BatchTransfer:
         await self._introduce()
         if self.plan.reopening and not self.plan.status.ended:
             method, summary = TransferActivities.reopen_failed_items, "reopen what failed"
-            reopened = await call(self.plan, method, self.plan, WHOLE_BATCH_STEP, summary)
+            reopened = await insist(method, self.plan, WHOLE_BATCH_STEP, summary, self._priority())
             self._board.counts = reopened.counts
             self._work.skip_new()
             self._work.ask_again(reopened.due_again)
@@ -192,12 +195,11 @@ class BatchTransfer:
     async def _opened(self, request: BatchInput) -> BatchPlan:
         """The first step; a request that can't be done ends the workflow with the request's own error."""
         try:
-            return await workflow.execute_activity_method(
-                TransferActivities.open_batch, request, **WHOLE_BATCH_STEP, summary="open the batch"
-            )
+            method, priority = TransferActivities.open_batch, workflow.info().priority
+            return await insist(method, request, WHOLE_BATCH_STEP, "open the batch", priority)
         except ActivityError as error:
             cause = error.cause
-            if not isinstance(cause, ApplicationError) or cause.type == ErrorCode.DEFECT:
+            if not isinstance(cause, ApplicationError):
                 raise
             raise ApplicationError(cause.message, type=cause.type, non_retryable=True) from error
 
@@ -229,10 +231,10 @@ class BatchTransfer:
     async def _run_one(self, work: Slice) -> None:
         task = asyncio.current_task()
         try:
-            await run_slice(self, work)
+            if await run_slice(self, work):
+                self._defects_in_a_row = 0
         finally:
             self._active = {other for other in self._active if other is not task}
-        self._defects_in_a_row = 0
 
     async def _wait_for_change(self) -> None:
         """Until a slice ends, a signal comes, or the next items are due."""
@@ -256,7 +258,8 @@ class BatchTransfer:
             elif self._pause_is_due():
                 target = self._pause_wanted
                 method = TransferActivities.pause_batch if target else TransferActivities.resume_batch
-                await call(self.plan, method, self._control(), SLICE_STEP, "pause" if target else "resume")
+                summary = "pause" if target else "resume"
+                await insist(method, self._control(), SLICE_STEP, summary, self._priority())
                 self.paused = target
                 self._board.set_status(self._running_status())
             else:
@@ -266,18 +269,17 @@ class BatchTransfer:
         """What is bound is settled by the chain; what came back unbound meanwhile is cancelled."""
         await workflow.wait_condition(lambda: self._cut_made or self._failure is not None)
         self._raise_failure()
-        whole = Slice(batch_id=self.plan.batch_id, range=ItemRange(first=1, last=self.plan.item_count))
-        method = BlockchainActivities.confirm_transfers
-        self.note(await call(self.plan, method, whole, CHAIN_STEP, "confirm what was bound before the cancel"))
+        whole = ItemRange(first=1, last=self.plan.item_count)
+        await confirm_bound(self, Slice(batch_id=self.plan.batch_id, range=whole))
         await self._cancel_unbound()
 
     async def _cancel_unbound(self) -> None:
-        summary = "cancel what isn't bound"
-        self.note(await call(self.plan, TransferActivities.cancel_batch, self._control(), WHOLE_BATCH_STEP, summary))
+        method, summary = TransferActivities.cancel_batch, "cancel what isn't bound"
+        self.note(await insist(method, self._control(), WHOLE_BATCH_STEP, summary, self._priority()))
 
     async def _close(self) -> BatchResult:
         method = TransferActivities.close_batch
-        result = await call(self.plan, method, self._control(), SLICE_STEP, "close the batch")
+        result = await insist(method, self._control(), SLICE_STEP, "close the batch", self._priority())
         self._board.close(result)
         return result
 
@@ -313,6 +315,9 @@ class BatchTransfer:
 
     def _pulse(self) -> tuple[int, int, bool, bool, bool]:
         return len(self._active), self._work.waiting, self._pause_wanted, self.cancel_wanted, self._failure is None
+
+    def _priority(self) -> Priority:
+        return batch_priority(self.plan.from_user_id)
 
     def _work_from(self, next_item: int) -> WorkList:
         return WorkList(self.plan.batch_id, self.plan.item_count, self.plan.slice_size, next_item)

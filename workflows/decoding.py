@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TypeVar
 
 from pydantic import ValidationError
@@ -11,6 +12,7 @@ from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError
 
 from workflows.interface.codes import ErrorCode
+from workflows.interface.faults import told
 from workflows.interface.message import Message
 
 NO_INPUT = RawValue(Payload())
@@ -18,7 +20,7 @@ NO_INPUT = RawValue(Payload())
 
 MessageT = TypeVar("MessageT", bound=Message)
 
-_MOST_FAULTS = 5
+_LONGEST_REASON = 500
 
 
 def decoded(raw: RawValue, kind: type[MessageT]) -> MessageT:
@@ -30,7 +32,7 @@ def decoded(raw: RawValue, kind: type[MessageT]) -> MessageT:
     try:
         value = workflow.payload_converter().from_payload(raw.payload, kind)
     except ValidationError as error:
-        raise invalid_input(_faults(error)) from None
+        raise invalid_input(told(error)) from None
     except (ValueError, KeyError, TypeError, RuntimeError) as error:
         raise invalid_input(f"the input isn't JSON: {error}") from None
     if not isinstance(value, kind):
@@ -38,13 +40,15 @@ def decoded(raw: RawValue, kind: type[MessageT]) -> MessageT:
     return value
 
 
+def cancel_reason(arguments: Sequence[object]) -> str | None:
+    """The reason among a cancel's arguments, as the database can hold it; None where there is none."""
+    first = arguments[0] if arguments else None
+    reason = first.get("reason") if isinstance(first, dict) else None
+    if not isinstance(reason, str):
+        return None
+    return reason.encode(errors="ignore").decode().replace("\x00", "")[:_LONGEST_REASON] or None
+
+
 def invalid_input(message: str) -> ApplicationError:
     """The error that ends a workflow whose input can't be worked on."""
     return ApplicationError(message, type=ErrorCode.INVALID_INPUT, non_retryable=True)
-
-
-def _faults(error: ValidationError) -> str:
-    faults = error.errors(include_url=False, include_input=False, include_context=False)
-    told = [f"{'.'.join(map(str, f['loc'])) or 'input'}: {f['msg']}" for f in faults[:_MOST_FAULTS]]
-    more = [f"and {len(faults) - _MOST_FAULTS} more"] if len(faults) > _MOST_FAULTS else []
-    return "; ".join(told + more)

@@ -9,9 +9,11 @@ from datetime import timedelta
 from typing import Any, Protocol, TypeVar
 
 from temporalio import workflow
+from temporalio.common import Priority
 from temporalio.exceptions import ActivityError, ApplicationError
 
 from workflows.interface.batch import (
+    Alert,
     BatchPlan,
     BlockchainActivities,
     DueAgain,
@@ -20,13 +22,14 @@ from workflows.interface.batch import (
     StepResult,
     TransferActivities,
 )
-from workflows.interface.codes import ErrorCode
+from workflows.interface.codes import AlertKind, ErrorCode
 from workflows.interface.policies import CHAIN_STEP, SLICE_STEP, ActivityOptions, batch_priority
 
 P = TypeVar("P")
 R = TypeVar("R")
 
 STOPPED_POLL = timedelta(seconds=1)
+AFTER_DEFECT = timedelta(seconds=10)
 
 
 class BatchState(Protocol):
@@ -45,8 +48,8 @@ class BatchState(Protocol):
         """Notes items that wait for another try; the slice leaves the window."""
         ...
 
-    async def defect_seen(self, signature: str | None) -> None:
-        """Counts a whole slice's defect (None: a part's); returns when narrowing may go on, not while paused."""
+    async def defect_seen(self, signature: str | None) -> bool:
+        """Counts a whole slice's defect (None: a part's) and waits while paused. Whether narrowing may go on."""
         ...
 
     async def stuck(self, fault: ItemFault) -> None:
@@ -63,28 +66,63 @@ async def call(
     )
 
 
-async def run_slice(batch: BatchState, work: Slice, *, part: bool = False) -> None:
-    """Brings the range as far as it gets now; what waits for another try is noted with the batch.
-
-    A defect halves the range, down to its item. `part`: of a slice that met a defect; it isn't counted again.
-    """
+async def insist(
+    method: Callable[[Any, P], Awaitable[R]], argument: P, options: ActivityOptions, summary: str, priority: Priority
+) -> R:
+    """A step of the whole batch, which can't be narrowed down: after a defect it's alerted and tried again."""
     while True:
         try:
-            await _steps(batch, work)
+            return await workflow.execute_activity_method(
+                method, argument, **options, priority=priority, summary=summary
+            )
+        except ActivityError as error:
+            signature = defect_signature(error)
+            if signature is None:
+                raise
+            alert = Alert(kind=AlertKind.DEFECT, subject=workflow.info().workflow_id, message=f"{summary}: {signature}")
+            await workflow.execute_activity_method(
+                TransferActivities.raise_alert, alert, **SLICE_STEP, priority=priority, summary="alert"
+            )
+            await workflow.sleep(AFTER_DEFECT, summary=f"after a defect: {summary}")
+
+
+async def run_slice(batch: BatchState, work: Slice) -> bool:
+    """Brings the range as far as it gets now; what waits for another try is noted with the batch.
+
+    Whether all went without a defect. One halves the range, down to its item.
+    """
+    return await _narrowing(batch, work, _steps, part=False)
+
+
+async def confirm_bound(batch: BatchState, work: Slice) -> bool:
+    """Settles what is bound in the range, and nothing else. Whether all went without a defect."""
+    return await _narrowing(batch, work, _confirm, part=True)
+
+
+async def _narrowing(
+    batch: BatchState, work: Slice, steps: Callable[[BatchState, Slice], Awaitable[None]], *, part: bool
+) -> bool:
+    """`part`: of a slice that met a defect; it isn't counted again."""
+    clean = True
+    while True:
+        try:
+            await steps(batch, work)
         except ActivityError as error:
             signature = defect_signature(error)
             if signature is None:
                 raise
         else:
-            return
-        await batch.defect_seen(None if part else signature)
-        if work.range.size == 1:
-            if await _fail(batch, work, signature):
-                return
-        else:
+            return clean
+        clean = False
+        if not await batch.defect_seen(None if part else signature):
+            # Paused meanwhile: the cause may have been mended, so the whole range is tried again.
+            continue
+        if work.range.size > 1:
             for half in work.range.halves():
-                await run_slice(batch, work.model_copy(update={"range": half}), part=True)
-            return
+                await _narrowing(batch, work.model_copy(update={"range": half}), steps, part=True)
+            return False
+        if await _fail(batch, work, signature):
+            return False
 
 
 def defect_signature(error: ActivityError) -> str | None:
@@ -111,6 +149,10 @@ async def _steps(batch: BatchState, work: Slice) -> None:
     if created.stopped and batch.cancel_wanted:
         return
     await _submit(batch, work)
+    await _confirm(batch, work)
+
+
+async def _confirm(batch: BatchState, work: Slice) -> None:
     confirmed = await _step(batch, BlockchainActivities.confirm_transfers, work, CHAIN_STEP, "confirm")
     if confirmed.due_again is not None:
         batch.ask_again(confirmed.due_again)

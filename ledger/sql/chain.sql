@@ -14,6 +14,10 @@ FROM chain_lanes l CROSS JOIN LATERAL (SELECT count(*)::int AS count FROM chain_
 WHERE l.chain_id = $1 AND l.signer = ANY ($2::bytea[]) AND l.halted_reason IS NULL AND open.count < l.max_in_flight
 ORDER BY room DESC, l.signer;
 
+-- name: usable_lanes
+-- How many lanes are in use, with their keys at hand.
+SELECT count(*)::int FROM chain_lanes WHERE chain_id = $1 AND signer = ANY ($2::bytea[]) AND halted_reason IS NULL;
+
 -- name: submit_transfers
 -- Accepted transfers become SUBMITTED, each with its next binding number.
 WITH held AS (

@@ -7,6 +7,10 @@ FROM batch_transfers b JOIN batch_controls c USING (batch_id) WHERE b.batch_id =
 -- A batch, held alone until commit.
 SELECT * FROM batch_transfers WHERE batch_id = $1 FOR NO KEY UPDATE;
 
+-- name: has_reopenable
+-- Whether anything failed that another run could mend: a duplicate never can be.
+SELECT EXISTS (SELECT FROM batch_transfer_items WHERE batch_id = $1 AND status = 'FAILED' AND failure_code <> 'DUPLICATE_IN_BATCH');
+
 -- name: open_run
 -- A new run of the batch begins, opened by this workflow execution.
 UPDATE batch_transfers SET status = CASE WHEN status = 'PAUSED' THEN status ELSE 'PROCESSING' END, run_no = run_no + 1,

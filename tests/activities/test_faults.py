@@ -67,10 +67,16 @@ def test_a_request_that_can_not_be_done_keeps_its_code() -> None:
 
 
 def test_bad_weather_makes_waits_longer_up_to_a_limit() -> None:
-    """Faults in a row wait 1, 2, 4, … seconds; one good step, and the next fault is a first again."""
-    weather = Weather()
-    waits = [weather.next_delay().total_seconds() for _ in range(8)]
-    assert waits == [1, 2, 4, 8, LONGEST_DELAY_S, LONGEST_DELAY_S, LONGEST_DELAY_S, LONGEST_DELAY_S]
+    """A step waits as long again as the weather has been bad, however many met it; a good step ends it."""
+    clock = [100.0]
+    weather = Weather(lambda: clock[0])
+
+    def wait_at(now: float) -> float:
+        clock[0] = now
+        return weather.next_delay().total_seconds()
+
+    assert [wait_at(100) for _ in range(20)] == [1] * 20
+    assert [wait_at(now) for now in (101, 102, 104, 108, 300)] == [1, 2, 4, 8, LONGEST_DELAY_S]
     weather.fair()
     assert weather.next_delay() == timedelta(seconds=1)
 

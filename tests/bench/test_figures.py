@@ -36,9 +36,7 @@ def test_figures_per_item_follow_from_a_run() -> None:
         duration_s=2.0,
         result_s=2.1,
         transactions=4,
-        usage={
-            name: Usage(cpu_s=cpu, peak_rss_mb=1) for name, cpu in (("worker", 0.2), ("postgres", 0.1), ("chain", 9))
-        },
+        usage={name: Usage(cpu_s=value, peak_rss_mb=1) for name, value in cpu_s.items()},
         statements=(),
         workflows=(
             WorkflowEffort(type="BatchTransfer", runs=1, state_transitions=30, history_events=20),

@@ -15,6 +15,7 @@ from chain.heads import (
     read_accounts,
     read_chain_id,
     read_head,
+    without_code,
 )
 from chain.quantities import to_int
 from tests.real_chain import RealChain, fresh_address
@@ -74,5 +75,12 @@ async def test_missing_operators_are_named(real_chain: RealChain) -> None:
     stranger = fresh_address()
     with pytest.raises(NotOperatorError, match=stranger.hex()):
         await check_operators(real_chain.rpc, real_chain.router, real_chain.tickets, [lane.signer, stranger])
-    with pytest.raises(NotOperatorError):
+    with pytest.raises(NotOperatorError) as caught:
         await check_operators(real_chain.rpc, fresh_address(), fresh_address(), [lane.signer])
+    assert len(str(caught.value).splitlines()) == 3
+
+
+async def test_addresses_without_code_are_found(real_chain: RealChain) -> None:
+    """An address where no contract lives is told from one where one does."""
+    nowhere = fresh_address()
+    assert await without_code(real_chain.rpc, [real_chain.router, nowhere]) == [nowhere]

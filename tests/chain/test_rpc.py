@@ -152,3 +152,25 @@ async def test_recipients_with_code_are_found_and_remembered(real_chain: RealCha
     assert await recipients.with_code([plain[0], contract]) == {contract}
     await recipients.with_code([fresh_address() for _ in range(150)])
     assert await recipients.with_code([plain[0]]) == {plain[0]}
+
+
+async def test_a_known_recipient_may_be_forgotten_during_the_wait() -> None:
+    """What one slice knew when it asked still counts when another has filled the small cache meanwhile."""
+    asked, answered = asyncio.Event(), asyncio.Event()
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        calls = orjson.loads(request.content)
+        if calls[0]["params"][0] == "0x" + new.hex():
+            asked.set()
+            await answered.wait()
+        return httpx.Response(200, json=[{"id": call["id"], "result": "0x6001"} for call in calls])
+
+    known, new, *others = (fresh_address() for _ in range(4))
+    async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as http:
+        recipients = Recipients(JsonRpc(http, "http://node"), cached_addresses=2)
+        await recipients.with_code([known])
+        waiting = asyncio.create_task(recipients.with_code([known, new]))
+        await asked.wait()
+        await recipients.with_code(others)
+        answered.set()
+        assert await waiting == {known, new}

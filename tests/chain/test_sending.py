@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import httpx
 import pytest
 
@@ -10,8 +12,9 @@ from chain.quantities import to_hex
 from chain.rpc import JsonRpc
 from chain.sender import SendReport, UnknownLaneError
 from tests.chain.lane_bench import MOVED, LaneBench, summary
+from tests.fakes import FakeChainLedger
 from tests.real_chain import fresh_address
-from workflows.interface.chain import Lane, SendClass
+from workflows.interface.chain import Lane, SendClass, SendResult
 from workflows.interface.codes import AttemptKind, FailureCode, Outcome, Settlement
 
 
@@ -49,6 +52,23 @@ async def test_a_cancel_after_a_crash_has_the_same_bytes(bench: LaneBench) -> No
     report = await bench.sender.sign_and_send([bound._replace(attempts=(payload,))])
     assert report == SendReport(1, {})
     assert len(bench.ledger.attempts[bound.transaction_id]) == 2
+
+
+class OvertakenLedger(FakeChainLedger):
+    """Another copy has heard that a node has the bytes, before this one notes its own reply."""
+
+    async def record_sends(self, results: Sequence[SendResult]) -> None:
+        await super().record_sends([result._replace(send_class=SendClass.ACCEPTED) for result in results])
+
+
+async def test_a_cancel_that_does_not_stand_is_not_sent(bench: LaneBench) -> None:
+    """Where another copy delivered the payload meanwhile, its nonce gets no other bytes, and the lane is in order."""
+    bench.ledger = OvertakenLedger()
+    (bound,) = await bench.bind(await bench.chain.transfers(fresh_address(), [fresh_address()]))
+    report = await bench.sender_with().sign_and_send([bound._replace(gas_limit=20_000)])
+    assert report == SendReport(0, {})
+    (payload,) = bench.ledger.attempts[bound.transaction_id]
+    assert [result.tx_hash for result in bench.ledger.sends] == [payload.tx_hash]
 
 
 async def test_the_first_stored_attempt_stands(bench: LaneBench) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from devstack.errors import StackError
-from devstack.ports import HOST, PortName, Ports, choose_ports, free_ports, is_free
+from devstack.ports import HOST, PortName, Ports, choose_ports, default_ports, free_ports, is_free, moved
 
 NOTHING_RUNS: frozenset[PortName] = frozenset()
 
@@ -35,6 +35,16 @@ def test_a_taken_port_is_replaced(taken_port: int) -> None:
     assert chosen.chain != taken_port
     assert is_free(chosen.chain)
     assert chosen.postgres == before.postgres
+
+
+def test_a_port_that_gave_way_is_told() -> None:
+    """Each port that isn't the wanted one is named with both numbers, unless the environment fixed it."""
+    wanted = default_ports()
+    chosen = wanted.model_copy(update={"chain": 1234, "temporal": 1235})
+    assert moved({"DEVSTACK_CHAIN_PORT": "1234"}, wanted, chosen) == [
+        f"port {wanted.temporal} (temporal) is taken: using 1235 instead"
+    ]
+    assert moved({}, wanted, wanted) == []
 
 
 def test_our_own_running_server_keeps_its_port(taken_port: int) -> None:

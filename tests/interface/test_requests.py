@@ -81,6 +81,13 @@ def test_an_input_in_camel_case_is_read_and_written_as_such() -> None:
     assert json.loads(given.model_dump_json(exclude_defaults=True))["items"] == [ITEM]
 
 
+@pytest.mark.parametrize("to", ["bob\tsmith", "a\nb", "\x1b[31m", "\u202e", "0x12"])
+def test_an_odd_recipient_is_the_matter_of_its_item(to: str) -> None:
+    """Whatever the database can hold is taken: such an item fails alone, as an unknown user or a wrong address."""
+    given = given_input(fromUserId="alice", items=[ITEM, {"ticketId": "8", "to": to}])
+    assert [item.to for item in given.items or ()] == ["bob", to]
+
+
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
@@ -93,7 +100,8 @@ def test_an_input_in_camel_case_is_read_and_written_as_such() -> None:
         ({"fromUserId": "alice", "items": [{"ticketId": "-7", "to": "bob"}]}, "whole number"),
         ({"fromUserId": "alice", "items": [{"ticketId": "7", "to": " "}]}, "must not be empty"),
         ({"fromUserId": "alice", "items": [{"ticketId": "7", "to": "é" * 33}]}, "at most 64 bytes"),
-        ({"fromUserId": "alice", "items": [{"ticketId": "7", "to": "a\0b"}]}, "control characters"),
+        ({"fromUserId": "alice", "items": [{"ticketId": "7", "to": "a\0b"}]}, "NUL character"),
+        ({"fromUserId": "al\nice", "items": [ITEM]}, "control characters"),
         ({"fromUserId": "alice", "items": [ITEM], "settlment": "single"}, "Extra inputs"),
         ({"fromUserId": "alice", "items": [ITEM], "settlement": "cash"}, "'batched' or 'single'"),
     ],

@@ -52,14 +52,14 @@ async def test_copies_that_sign_at_once_all_send_the_bytes_that_stand(
 
 
 async def test_a_next_attempt_needs_one_that_was_refused_for_good(books: Books, bound: list[BoundTransaction]) -> None:
-    """Without a refusal, or after a delivery, the nonce keeps its bytes; asked twice, it gets one more."""
+    """Without a refusal, or after a delivery, the nonce keeps its bytes; asked twice, it gets one, told as standing."""
     first, cancel = signed(bound[:3], "first"), signed(bound[:3], "cancel", AttemptKind.CANCEL)
     await books.attempts.store_first_attempts(first)
     classes = (SendClass.FATAL, SendClass.ACCEPTED)
     replies = [SendResult(a.transaction_id, a.tx_hash, c, "told") for a, c in zip(first, classes, strict=False)]
     await books.attempts.record_sends(replies)
     for _ in range(2):
-        await books.attempts.store_next_attempts(cancel)
+        assert await books.attempts.store_next_attempts(cancel) == cancel[:1]
     kinds = {b.transaction_id: b.attempts for b in await books.attempts.bound(ids(bound[:3]), with_raw=True)}
     assert [[a.kind for a in kinds[b.transaction_id]] for b in bound[:3]] == [
         [AttemptKind.PAYLOAD, AttemptKind.CANCEL],

@@ -211,11 +211,20 @@ async def test_a_run_is_opened_once_per_workflow_execution(books: Books) -> None
     await books.plain_batch(1, batch_id=BATCH)
     for opened_by in ("run-1", "run-2"):
         assert (await books.runs.open(BATCH, opened_by, retry_failed=True)).run_no == 1
-    await books.run(BATCH)
+    await books.run(BATCH, failed(FailureCode.RECIPIENT_REFUSED))
     await books.runs.close(BATCH)
     assert (await books.runs.open(BATCH, "run-3", retry_failed=False)).run_no == 1
     assert (await books.runs.open(BATCH, "run-1", retry_failed=True)).run_no == 1
     assert (await books.runs.open(BATCH, "run-4", retry_failed=True)).run_no == 2
+
+
+async def test_a_retry_that_has_nothing_to_retry_begins_no_run(books: Books) -> None:
+    """Where nothing failed, the stored result stands: no second run, no second event."""
+    await books.plain_batch(1, batch_id=BATCH)
+    await books.run(BATCH)
+    await books.runs.close(BATCH)
+    batch = await books.runs.open(BATCH, "run-2", retry_failed=True)
+    assert (batch.run_no, batch.status.ended) == (1, True)
 
 
 async def test_a_batch_that_was_never_staged_is_an_invalid_request(books: Books) -> None:

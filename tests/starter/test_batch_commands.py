@@ -7,6 +7,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from ledger.fingerprint import StagedItem
 from ledger.staging import BatchHeader, BatchWriter
 from tests.starter.commands import Transfers
 from tests.starter.conftest import SENDER, Service
@@ -95,7 +96,7 @@ async def test_a_batch_is_paused_resumed_awaited_and_retried(
     assert (asked.code, asked.json) == (0, {"batchId": str(batch_id), "requested": "pause"})
     assert (await transfers("batch", "resume", str(batch_id))).code == 0
     early = await transfers("batch", "retry-failed", str(batch_id))
-    assert early.code == 2
+    assert early.code == 3
     assert "still runs" in early.err
     async with service.working():
         ended = await transfers("batch", "wait", str(batch_id), "--json")
@@ -105,7 +106,7 @@ async def test_a_batch_is_paused_resumed_awaited_and_retried(
         again = await transfers("batch", "watch", str(batch_id), "--json")
         assert (again.code, again.json["runNo"]) == (5, 2)
     refused = await transfers("batch", "cancel", str(batch_id))
-    assert refused.code == 2
+    assert refused.code == 3
     assert "has ended already" in refused.err
 
 
@@ -120,6 +121,49 @@ async def test_a_staged_batch_is_cancelled_with_its_reason(
     assert "CANCELLED (sold out)" in ended.out
     shown = json.loads((await transfers("batch", "show", str(batch_id), "--json")).out)
     assert (shown["cancelled"], shown["cancelRequested"]) == (1_497, True)
+
+
+async def test_a_retry_that_can_help_nothing_is_refused(transfers: Transfers, service: Service) -> None:
+    """Where only duplicates failed, or nothing, no new run begins and one sentence says so."""
+    header = BatchHeader(uuid4(), SENDER, Settlement.BATCHED)
+    await BatchWriter(service.pool).write(header, items(1, 1))
+    set_status = (
+        "UPDATE batch_transfers SET status = $2, run_no = 1, started_at = now(), ended_at = now() WHERE batch_id = $1"
+    )
+    await service.pool.execute(set_status, header.batch_id, "COMPLETED_WITH_FAILURES")
+    ended = await transfers("batch", "retry-failed", str(header.batch_id))
+    assert (ended.code, ended.out) == (3, "")
+    assert ended.err.startswith(f"error: NOT_ALLOWED: only duplicates failed in batch {header.batch_id}")
+    query = f'WorkflowId = "{batch_workflow_id(header.batch_id)}"'
+    assert [found async for found in service.temporal.list_workflows(query)] == []
+
+
+async def test_texts_of_strangers_cannot_steer_the_terminal(transfers: Transfers, service: Service) -> None:
+    """Escape sequences in a recipient are printed as text, in lines and in tables; JSON has them as they are."""
+    header = BatchHeader(uuid4(), SENDER, Settlement.BATCHED)
+    await BatchWriter(service.pool).write(header, [StagedItem("1", "bo\x1b[2Jb"), StagedItem("1", "e\x07ve")])
+    lines = (await transfers("batch", "show", str(header.batch_id), "--items")).out
+    table = (await transfers("batch", "show", str(header.batch_id))).out
+    assert ("bo\\x1b[2Jb" in lines, "e\\x07ve" in table) == (True, True)
+    assert "\x1b" not in lines + table
+    assert "\x07" not in lines + table
+    shown = (await transfers("batch", "show", str(header.batch_id), "--items", "--json")).json
+    assert shown["items"][0]["to"] == "bo\x1b[2Jb"
+
+
+async def test_an_undecodable_reason_is_refused(transfers: Transfers, batch_id: UUID) -> None:
+    """Bytes that aren't UTF-8 in --reason are one clear line and exit code 2."""
+    ended = await transfers("batch", "cancel", str(batch_id), "--reason", "sold \udcff out")
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err.splitlines() == [
+        "error: INVALID_INPUT: a reason can't hold control characters or bytes that aren't UTF-8"
+    ]
+
+
+async def test_nothing_to_list_is_said(transfers: Transfers, service: Service) -> None:
+    """An empty list is told in words, apart from the results."""
+    ended = await transfers("batch", "list")
+    assert (ended.code, ended.out, ended.err) == (0, "", "no batches\n")
 
 
 async def test_waiting_for_what_never_started_is_refused(transfers: Transfers, batch_id: UUID) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import sys
 from pathlib import Path
 from uuid import uuid4
 
@@ -30,6 +32,17 @@ async def test_help_names_commands_and_exit_codes(unset: Transfers) -> None:
         assert word in ended.out
     for code in ExitCode:
         assert f"{code.value}  {code.meaning}" in ended.out
+
+
+async def test_a_closed_standard_input_is_one_line(unset: Transfers) -> None:
+    """`batch start - <&-` says that there is nothing to read from."""
+    command = f"{sys.executable} -m starter batch start - --from {SENDER} <&-"
+    process = await asyncio.create_subprocess_shell(command, cwd=unset.folder, stderr=asyncio.subprocess.PIPE)
+    _, err = await process.communicate()
+    assert process.returncode == 2
+    assert err.decode().splitlines() == [
+        "error: INVALID_INPUT: standard input is closed: pipe the items in, or name a file"
+    ]
 
 
 async def test_help_of_start_shows_an_example(unset: Transfers) -> None:

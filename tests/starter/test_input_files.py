@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import io
+import json
 import tracemalloc
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from ledger.fingerprint import StagedItem
 from starter.input_faults import MOST_LISTED, InputFaultsError
 from starter.input_files import InputFormat, read_items
-from workflows.interface.batch import MAX_ITEMS
+from workflows.interface.batch import MAX_ITEMS, BatchItem
 
 HEADER = b"ticket_id,to\n"
 
@@ -61,6 +63,22 @@ def test_what_is_wrong_with_one_recipient_is_taken() -> None:
 
 
 @pytest.mark.parametrize(
+    "to", [" bob ", "a\tb", "a\nb", "\x1b[31m", "\u202e", "0x12", "", " ", "é" * 33, "a\0", "\ud800"]
+)
+def test_a_file_takes_the_recipients_that_an_inline_request_takes(to: str) -> None:
+    """Both have one rule: the same texts come in, in the same form, and the same are refused for the same reason."""
+    line = json.dumps({"ticketId": "1", "to": to}).encode()
+    try:
+        item = BatchItem(ticket_id="1", to=to)
+    except ValidationError as error:
+        [fault] = faults_of(line)
+        said = error.errors()[0]["msg"].removeprefix("Value error, ")
+        assert said in fault or to == "\ud800"
+    else:
+        assert items_of(line) == [StagedItem("1", item.to)]
+
+
+@pytest.mark.parametrize(
     ("content", "fault"),
     [
         (b"", "line 1, file: empty"),
@@ -76,26 +94,30 @@ def test_what_is_wrong_with_one_recipient_is_taken() -> None:
         (HEADER + b"1,b\xfcrger\n", "line 2, line: not UTF-8 (byte 0xfc at position 4)"),
         (HEADER + b"1,bo\0b\n", "line 2, line: holds a NUL byte"),
         (HEADER + b",bob\n", "line 2, ticket_id: empty"),
-        (HEADER + b"1,\n", "line 2, to: empty"),
-        (HEADER + b"1,  \n", "line 2, to: empty"),
+        (HEADER + b"1,\n", "line 2, to: must not be empty"),
+        (HEADER + b"1,  \n", "line 2, to: must not be empty"),
         (HEADER + b"-1,bob\n", "line 2, ticket_id: must be a whole number"),
         (HEADER + b"1e3,bob\n", "line 2, ticket_id: must be a whole number"),
         (HEADER + "١,bob\n".encode(), "line 2, ticket_id: must be a whole number"),
         (HEADER + str(2**256).encode() + b",bob\n", "line 2, ticket_id: must be below 2**256"),
-        (HEADER + b"1," + b"b" * 65 + b"\n", "line 2, to: 65 bytes where 64 are allowed"),
+        (HEADER + b"1," + b"b" * 65 + b"\n", "line 2, to: must be at most 64 bytes of UTF-8, this has 65"),
         (HEADER + b"1,bob,x\n", "line 2, line: 3 fields where the header has 2"),
-        (HEADER + b"1\n", "line 2, line: 1 fields where the header has 2"),
+        (HEADER + b"1\n", "line 2, line: 1 field where the header has 2"),
         (HEADER + b'1,"bob\n', "line 2, line: not CSV"),
         (HEADER + b"1," + b"x" * 70_000, "line 2, line: longer than 65,536 bytes"),
         (b'[{"ticketId": "1"}]', "line 1, file: a JSON array"),
         (b'{"ticketId": "1"}', "line 1, to: missing"),
+        (b'{"ticketId": "1", "to": 5}', "line 1, to: no text"),
         (b'{"to": "bob"}', "line 1, ticket_id: missing"),
         (b'{"ticketId": "1", "to": "bob", "memo": 1}', "line 1, memo: unknown field"),
+        (b'{"ticketId": "1", "to": "bob", "to": "eve"}', "line 1, to: stands twice in the object"),
+        (b'{"ticketId": "1", "ticket_id": "2", "to": "bob"}', "line 1, ticket_id: stands twice in the object"),
+        (b"Ticket_ID,To\n1,bob\n", "line 1, header: 'Ticket_ID,To': column names are in lower case"),
         (b'{"ticketId": 1.5, "to": "bob"}', "line 1, ticket_id: empty or no text"),
         (b'{"ticketId": true, "to": "bob"}', "line 1, ticket_id: empty or no text"),
         (b'{"ticketId": -1, "to": "bob"}', "line 1, ticket_id: must be a whole number"),
-        (b'{"ticketId": "1", "to": "\\ud800"}', "line 1, to: not UTF-8"),
-        (b'{"ticketId": "1", "to": "a\\u0000"}', "line 1, to: holds a NUL character"),
+        (b'{"ticketId": "1", "to": "\\ud800"}', "line 1, to: must be text that UTF-8 can hold"),
+        (b'{"ticketId": "1", "to": "a\\u0000"}', "line 1, to: must not hold a NUL character"),
         (b'{"ticketId": "1", "to"\n', "line 1, line: not JSON"),
         (b'{"a": ' + b"[" * 30_000, "line 1, line: not JSON"),
     ],

@@ -59,6 +59,15 @@ async def test_create_shows_the_secret_once(database_url: str, ledger: WebhookLe
     assert "whsec_" not in listed.out
 
 
+async def test_an_unknown_user_is_taken_with_a_warning(database_url: str, ledger: WebhookLedger) -> None:
+    """A subscription may come before its user's wallet; a mistyped name is warned of, apart from the result."""
+    made = await webhooks(database_url, "create", "--url", URL, "--user", "nobody-such", "--json")
+    assert (made.code, json.loads(made.out)["userId"]) == (0, "nobody-such")
+    assert "warning: no user nobody-such has a wallet yet" in made.err
+    assert len(await ledger.list_subscriptions(with_disabled=False)) == 1
+    assert (await webhooks(database_url, "create", "--url", URL)).err == ""
+
+
 async def test_disable_and_list(database_url: str) -> None:
     """A disabled subscription is listed with `--all` alone, with its reason."""
     created = json.loads((await webhooks(database_url, "create", "--url", URL, "--json")).out)
@@ -78,6 +87,7 @@ async def test_disable_and_list(database_url: str) -> None:
         (("create", "--url", URL, "--user", ""), "user id"),
         (("create", "--url", URL, "--first-delay-s", "10", "--max-delay-s", "1"), "--max-delay-s"),
         (("create", "--url", URL, "--first-delay-s", "nan"), "--first-delay-s"),
+        (("create", "--url", URL, "--max-delay-s", "nan"), "--max-delay-s"),
         (("create",), "--url"),
         (("disable", "nonsense"), "UUID"),
     ],

@@ -31,6 +31,9 @@ def test_plain_targets_are_taken(url: str) -> None:
         "http://example.com:99999/",
         "http://example.com:port/",
         "http://exa mple.com/",
+        "http://a..b/",
+        "http://.example.com/",
+        "http://" + "a" * 64 + ".com/",
         "http://example.com/\r\nx: y",
         "http://example.com\\@other/",
         "http://[::1/",
@@ -41,4 +44,11 @@ def test_plain_targets_are_taken(url: str) -> None:
 def test_bad_targets_are_refused(url: str) -> None:
     """A URL of another scheme, without host, with user name, fragment, bad port, blanks, or too long is refused."""
     with pytest.raises(ValueError, match="URL"):
+        checked_target(url)
+
+
+@pytest.mark.parametrize(("url", "said"), [("foo", "http:// or https://$"), ("ftp://x", "https://, not ftp:$")])
+def test_a_wrong_scheme_is_named(url: str, said: str) -> None:
+    """The message says which schemes are taken, and names the one it got where there is one."""
+    with pytest.raises(ValueError, match=said):
         checked_target(url)

@@ -188,6 +188,8 @@ async def test_a_batch_goes_on_over_many_runs(fakes: Fakes, slices_per_run: int,
     assert (result["completed"], result["failed"]) == (item_count - 1, 1)
     assert set(batch.moves.values()) == {1}
     assert (batch.run_no, batch.calls.count("open")) == (1, 1)
+    # Nothing was looked for again from the start: the retries that were due came along.
+    assert max(batch.calls.count(f"create {first}-{first + 9}") for first in range(1, item_count, 10)) == 1
     # The server lets a workflow continue as new once a second.
     assert await runs_of(fakes, handle) >= 3
 

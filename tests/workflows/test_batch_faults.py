@@ -65,6 +65,31 @@ async def test_a_defect_that_keeps_a_bound_item_from_settling_waits_for_a_person
     assert "item 2 is bound but can't be settled" in alert.message
 
 
+async def test_a_defect_of_a_step_of_the_whole_batch_is_alerted_and_tried_again(fakes: Fakes) -> None:
+    """What can't be narrowed down to an item waits for whoever mends it; the batch isn't given up."""
+    batch = FakeBatch(5)
+    batch.broken["close"] = "KeyError: 17"
+    handle = await fakes.start(batch)
+    while not (alerts := [a for a in fakes.transfers.alerts if a.subject == handle.id]):
+        await handle.query("progress")
+    assert "close the batch: KeyError: #" in alerts[0].message
+    batch.broken.clear()
+    assert (await handle.result())["completed"] == 5
+
+
+async def test_a_cancel_frees_a_batch_that_waits_because_of_a_stuck_item(fakes: Fakes) -> None:
+    """Nobody has to resume it first; once the item can be settled, all ends."""
+    batch = FakeBatch(4, slice_size=4)
+    batch.poison["confirm"] = {2}
+    handle = await fakes.start(batch)
+    while not [alert for alert in fakes.transfers.alerts if alert.subject == handle.id]:
+        await handle.query("progress")
+    await handle.signal("cancel-batch")
+    batch.poison.clear()
+    result = await handle.result()
+    assert (result["status"], result["completed"]) == ("CANCELLED", 4)
+
+
 async def test_steps_that_say_not_yet_are_asked_again(fakes: Fakes) -> None:
     """Polls are no failures and use up nothing."""
     batch = FakeBatch(20)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from datetime import datetime
-from functools import partial
 from typing import Annotated
 from uuid import UUID
 
@@ -13,15 +12,15 @@ from temporalio import activity
 
 from workflows.interface.codes import AlertKind, BatchStatus, Settlement
 from workflows.interface.message import Message, Request
-from workflows.interface.requests import MAX_TO_BYTES, MAX_USER_ID_BYTES, canonical_ticket_id, plain_text
+from workflows.interface.requests import canonical_ticket_id, plain_recipient, plain_user_id
 from workflows.interface.slices import ItemRange
 
 MAX_INLINE_ITEMS = 2_000
 """Items a start may carry itself (Temporal refuses payloads over 2 MB); bigger batches are staged."""
 MAX_ITEMS = 1_000_000
 
-UserId = Annotated[str, AfterValidator(partial(plain_text, most_bytes=MAX_USER_ID_BYTES))]
-Recipient = Annotated[str, AfterValidator(partial(plain_text, most_bytes=MAX_TO_BYTES))]
+UserId = Annotated[str, AfterValidator(plain_user_id)]
+Recipient = Annotated[str, AfterValidator(plain_recipient)]
 TicketId = Annotated[str, AfterValidator(canonical_ticket_id)]
 
 

@@ -167,8 +167,11 @@ class ChainLedger(Protocol):
     async def store_first_attempts(self, attempts: Sequence[Attempt]) -> list[Attempt]:
         """Stores each nonce's first attempt; where another copy was quicker, its bytes stand. Returns what stands."""
 
-    async def store_next_attempts(self, attempts: Sequence[Attempt]) -> None:
-        """Stores corrected or cancel attempts of nonces whose bytes were refused for good."""
+    async def store_next_attempts(self, attempts: Sequence[Attempt]) -> list[Attempt]:
+        """Stores corrected or cancel attempts of nonces whose last bytes were refused for good.
+
+        Returns those that stand, stored now or before by another copy. The others must never be sent.
+        """
 
     async def record_sends(self, results: Sequence[SendResult]) -> None:
         """Notes the replies to broadcasts, with the time."""

@@ -32,19 +32,42 @@ def canonical_ticket_id(text: str) -> str:
     return str(number)
 
 
-def plain_text(text: str, most_bytes: int) -> str:
-    """The text without white space around it, as it may stand for a user or a recipient.
+def plain_user_id(text: str) -> str:
+    """A sender's user id without white space around it. It stands in labels and reports, so it must be printable.
 
     Raises:
         ValueError: empty, too long in UTF-8, or with control characters.
     """
+    stripped = _stripped(text, MAX_USER_ID_BYTES)
+    if not stripped.isprintable():
+        raise ValueError("must not hold control characters")
+    return stripped
+
+
+def plain_recipient(text: str) -> str:
+    """A recipient without white space around it. Only what the database can't store is refused.
+
+    Whatever else is wrong with one recipient fails its item later, and nothing else.
+
+    Raises:
+        ValueError: empty, too long in UTF-8, or with a NUL character or half a surrogate pair.
+    """
+    stripped = _stripped(text, MAX_TO_BYTES)
+    if "\0" in stripped:
+        raise ValueError("must not hold a NUL character")
+    return stripped
+
+
+def _stripped(text: str, most_bytes: int) -> str:
     stripped = text.strip()
     if not stripped:
         raise ValueError("must not be empty")
-    if len(stripped.encode()) > most_bytes:
-        raise ValueError(f"must be at most {most_bytes} bytes of UTF-8")
-    if not stripped.isprintable():
-        raise ValueError("must not hold control characters")
+    try:
+        size = len(stripped.encode())
+    except UnicodeEncodeError:
+        raise ValueError("must be text that UTF-8 can hold") from None
+    if size > most_bytes:
+        raise ValueError(f"must be at most {most_bytes} bytes of UTF-8, this has {size}")
     return stripped
 
 

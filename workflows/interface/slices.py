@@ -39,15 +39,20 @@ def slices_from(first: int, item_count: int, slice_size: int) -> Iterator[ItemRa
         yield ItemRange(first=start, last=min(start + slice_size - 1, item_count))
 
 
+MOST_SPAN = 50_000
+"""Items that a range of retries spans at most: its steps look through all of them for the few that are due."""
+
+
 def merged(ranges: Iterable[tuple[ItemRange, int]], most_items: int) -> list[ItemRange]:
     """Neighbouring (range, items due in it) brought together into ranges of at most `most_items` due items.
 
-    A range that holds more by itself stays whole.
+    A range that holds or spans more by itself stays whole.
     """
     result: list[ItemRange] = []
     filled = 0
     for span, count in sorted(ranges, key=lambda pair: (pair[0].first, pair[0].last)):
-        if result and (filled + count <= most_items or span.first <= result[-1].last):
+        near = result and span.last - result[-1].first < MOST_SPAN
+        if result and ((near and filled + count <= most_items) or span.first <= result[-1].last):
             result[-1] = ItemRange(first=result[-1].first, last=max(result[-1].last, span.last))
             filled += count
         else:

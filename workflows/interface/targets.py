@@ -38,11 +38,22 @@ def _split(url: str) -> SplitResult:
 
 def _fault(parts: SplitResult) -> str | None:
     if parts.scheme not in _SCHEMES:
-        return f"the URL must begin with http:// or https://, got {parts.scheme or 'no scheme'!r}"
+        return "the URL must begin with http:// or https://" + (f", not {parts.scheme}:" if parts.scheme else "")
     if not parts.hostname or len(parts.hostname) > MAX_HOST_CHARACTERS:
         return "the URL has no host, or one that is too long"
+    if not _is_resolvable(parts.hostname):
+        return "the URL's host is no name that can be looked up: a part between two dots is empty or too long"
     if "@" in parts.netloc:
         return "the URL holds a user name or password; receivers check the signature instead"
     if parts.fragment:
         return "the URL has a fragment (#…), which is never sent"
     return None
+
+
+def _is_resolvable(host: str) -> bool:
+    """Whether a resolver would take the name at all: the same encoding is the first thing it does."""
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        return False
+    return True

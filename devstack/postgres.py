@@ -102,7 +102,7 @@ class PostgresServer:
         while pids := _processes_in(self._data):
             if time.monotonic() > deadline:
                 raise StackError(f"a Postgres of another run still uses {self._data}: end process {pids[0]} first")
-            time.sleep(0.1)
+            time.sleep(0.1)  # processes that aren't our children can only be polled
         lock.unlink()
 
     def _hand_over(self, folder: Path, account: Account) -> None:

@@ -109,7 +109,7 @@ def wait_until(name: str, record: ProcessRecord, log: Path, is_ready: Callable[[
             raise StackError(f"{name} ended while it was starting: {log_tail(log)} (whole log: {log})")
         if time.monotonic() > deadline:
             raise StackError(f"{name} wasn't ready after {timeout_s:.0f} s: {log_tail(log)} (whole log: {log})")
-        time.sleep(_POLL_S)
+        time.sleep(_POLL_S)  # a server's readiness or end can only be polled; bounded by the deadline
 
 
 def log_tail(log: Path, lines: int = _TAIL_LINES) -> str:
@@ -135,5 +135,5 @@ def _gone(record: ProcessRecord, timeout_s: float) -> bool:
     while is_running(record):
         if time.monotonic() > deadline:
             return False
-        time.sleep(_POLL_S)
+        time.sleep(_POLL_S)  # a server's readiness or end can only be polled; bounded by the deadline
     return True

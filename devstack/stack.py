@@ -80,7 +80,7 @@ class Stack:
             while not _try_lock(guard.fileno()):
                 if time.monotonic() >= deadline:
                     raise StackError(f"another command is at work on {self.layout.folder}: wait for it or end it")
-                time.sleep(_LOCK_POLL_S)
+                time.sleep(_LOCK_POLL_S)  # flock has no timeout of its own
             yield
 
     @property
@@ -123,7 +123,7 @@ class Stack:
             if with_worker:
                 self.start_worker()
             self._write_env()
-        except BaseException:
+        except BaseException:  # Ctrl-C too: nothing may stay running; raised again
             self._undo()
             raise
         return self.state

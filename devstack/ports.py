@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import socket
 from collections.abc import Mapping
 from enum import StrEnum
@@ -11,6 +12,8 @@ from pydantic import BaseModel, ConfigDict
 from devstack.errors import StackError
 
 HOST = "127.0.0.1"
+# Below 32,768, where Linux' ephemeral range begins, and above the ports that well-known servers listen on.
+_LASTING_PORTS = range(15_000, 32_000)
 
 
 class PortName(StrEnum):
@@ -87,12 +90,10 @@ def moved(environment: Mapping[str, str], wanted: Ports, chosen: Ports) -> list[
 
 def free_ports() -> Ports:
     """Free ports anywhere, for stacks that live a few minutes."""
-    with_holders = [_bound(0) for _ in PortName]
-    try:
-        return Ports(**{name.value: s.getsockname()[1] for name, s in zip(PortName, with_holders, strict=True)})
-    finally:
-        for holder in with_holders:
-            holder.close()
+    chosen: dict[PortName, int] = {}
+    for name in PortName:
+        chosen[name] = _any_free(frozenset(chosen.values()))
+    return Ports(**{name.value: port for name, port in chosen.items()})
 
 
 def is_free(port: int) -> bool:
@@ -109,10 +110,19 @@ def _choose(name: PortName, fixed: str | None, wanted: int, taken: frozenset[int
         return _fixed_port(name, fixed)
     if wanted not in taken and is_free(wanted):
         return wanted
-    holder = _bound(0)
-    port = int(holder.getsockname()[1])
-    holder.close()
-    return port
+    return _any_free(taken)
+
+
+def _any_free(taken: frozenset[int]) -> int:
+    """A free port outside the kernel's ephemeral range.
+
+    One inside it could be given away between the choice and the server's start: to an outgoing connection, or to
+    Temporal's inner services, which ask the kernel for any port.
+    """
+    while True:
+        port = secrets.choice(_LASTING_PORTS)
+        if port not in taken and is_free(port):
+            return port
 
 
 def _fixed_port(name: PortName, text: str) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import count
@@ -20,6 +19,7 @@ from chain.heads import read_chain_id
 from chain.quantities import to_bytes, to_hex, to_int
 from chain.rpc import JsonRpc, NodeUnavailableError
 from chain.signing import KeySigner, UnsignedTransaction
+from devstack.ports import free_ports
 from devstack.tools import anvil_program
 from workflows.interface.chain import ChainTransfer, Lane
 
@@ -126,9 +126,7 @@ def fresh_address() -> bytes:
 @asynccontextmanager
 async def running_chain() -> AsyncIterator[RealChain]:
     """Starts anvil on a free port, deploys the contracts, and stops anvil at the end."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_ports().chain
     arguments = ("--port", str(port), "--no-mining", "--gas-limit", "300000000", "--silent")
     process = await asyncio.create_subprocess_exec(anvil_program(), *arguments)
     try:

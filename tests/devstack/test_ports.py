@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -71,3 +72,12 @@ def test_all_ports_differ() -> None:
     port = free_ports().chain
     chosen = choose_ports({}, Ports(postgres=port, temporal=port, temporal_ui=port, chain=port), NOTHING_RUNS)
     assert len({chosen.of(name) for name in PortName}) == len(PortName)
+
+
+def test_free_ports_lie_where_the_kernel_gives_none_away() -> None:
+    """Chosen ports differ and lie below the kernel's ephemeral range, so nobody gets one before its server starts."""
+    first, _ = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text(encoding="ascii").split()
+    ports = [free_ports() for _ in range(50)]
+    chosen = [p.of(name) for p in ports for name in PortName]
+    assert all(len({p.of(name) for name in PortName}) == len(PortName) for p in ports)
+    assert max(chosen) < int(first)

@@ -67,7 +67,7 @@ class WorkerSettings(BaseSettings):
     lane_keystore_password: SecretStr
 
     slice_size: int = Field(default=500, ge=1, le=1000)
-    window: int = Field(default=20, ge=1, le=100)
+    window: int = Field(default=30, ge=1, le=100)
     slices_per_run: int = Field(default=200, ge=1, le=1000)
     """Slices of a batch before its workflow continues as new."""
     chain_depth: int = Field(default=1, ge=1, le=1000)

@@ -11,10 +11,11 @@ from uuid import UUID
 
 from temporalio import activity
 
-from activities.faults import Step, Weather, not_yet, step
+from activities.faults import Step, not_yet, step
 from activities.lane_waking import LaneWaker
 from activities.waking import Waker
 from chain.approvals import Approvals, Holding
+from chain.block_clock import BlockClock
 from chain.confirmation import Confirmer
 from chain.packing import Packer
 from chain.recipients import Recipients
@@ -57,6 +58,7 @@ class ChainTools(NamedTuple):
     recipients: Recipients
     sender: Sender
     confirmer: Confirmer
+    blocks: BlockClock
 
 
 class _Submitted(NamedTuple):
@@ -75,16 +77,13 @@ class _Settled(NamedTuple):
 class Blockchain(Step, BlockchainActivities):
     """Implements `BlockchainActivities` on the ledger and the chain."""
 
-    def __init__(
-        self, ledgers: ChainLedgers, tools: ChainTools, waker: Waker, lane_waker: LaneWaker, poll_s: float
-    ) -> None:
+    def __init__(self, ledgers: ChainLedgers, tools: ChainTools, waker: Waker, lane_waker: LaneWaker) -> None:
+        super().__init__(ledgers.runs.raise_alert)
         self._ledgers = ledgers
         self._tools = tools
         self._waker = waker
         self._lane_waker = lane_waker
-        self._poll_s = poll_s
         self._turn = count()
-        self.weather = Weather()
 
     @activity.defn(name="submit_transfers")
     @step
@@ -111,7 +110,8 @@ class Blockchain(Step, BlockchainActivities):
         open_ids = await self._ledgers.attempts.open_of_items(work)
         settled = await self._settle(open_ids)
         if settled.final < len(open_ids):
-            raise not_yet(f"{len(open_ids) - settled.final} chain transactions are open", self._poll_s)
+            delay_s = self._tools.blocks.next_look_s()
+            raise not_yet(f"{len(open_ids) - settled.final} chain transactions are open", delay_s)
         if activity.info().attempt > 1:
             # An earlier go may have settled some of them and died before its wake.
             await self._waker.wake(await self._ledgers.runs.due_subscriptions(work.batch_id))
@@ -177,7 +177,7 @@ class Blockchain(Step, BlockchainActivities):
 
     async def _bind(self, batch_id: UUID, planned: Sequence[PlannedTransaction]) -> Bound | None:
         """Binds and sends what fits on one lane; None where no lane has room."""
-        rooms = await self._ledgers.binding.rooms()
+        rooms = await self._ledgers.binding.rooms(len(planned))
         if not rooms:
             return None
         # In turn among those that take it all: slices that bind at once would else wait for each other on one lane.
@@ -197,6 +197,7 @@ class Blockchain(Step, BlockchainActivities):
             return _Settled()
         attempts, confirmer = self._ledgers.attempts, self._tools.confirmer
         receipts = await confirmer.final_receipts(await attempts.sent(transaction_ids))
+        self._tools.blocks.saw(receipts.head)
         final = receipts.by_transaction
         bound = await attempts.bound(list(final), with_raw=False) if final else []
         woken = await self._ledgers.settling.settle(await confirmer.results(bound, final))

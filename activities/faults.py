@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 import functools
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
-from datetime import timedelta
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from datetime import UTC, datetime, timedelta
+from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeAlias, TypeVar
 
 import asyncpg
 import httpx
@@ -23,13 +23,14 @@ from temporalio.service import RPCError
 from chain.rpc import RpcError
 from chain.send_errors import classify_send_error
 from workflows.interface.chain import SendClass
-from workflows.interface.codes import ErrorCode
+from workflows.interface.codes import AlertKind, ErrorCode
 from workflows.interface.errors import InfrastructureError, RequestError
 
 HEARTBEAT_INTERVAL_S = 1.0
 FIRST_DELAY_S, LONGEST_DELAY_S = 1.0, 15.0
 _SQLSTATE_CLASSES = ("08", "40", "53", "57")
-_SQLSTATES = ("25006", "55P03")
+# A server that only reads, and a lock that nobody gives back: what waiting alone may never mend.
+_ALERTING_SQLSTATES = ("25006", "55P03")
 
 _INFRASTRUCTURE = (InfrastructureError, OSError, TimeoutError, httpx.TransportError, RPCError)
 
@@ -38,6 +39,42 @@ _OF_THIS_MACHINE = (FileNotFoundError, FileExistsError, PermissionError, IsADire
 
 P = ParamSpec("P")
 R = TypeVar("R")
+RaiseAlert: TypeAlias = Callable[[AlertKind, str, str], Awaitable[None]]
+
+
+class _Condition(NamedTuple):
+    since: datetime
+    told: str
+
+
+class DatabaseConditions:
+    """Faults of the database that are retried like any other, and that a person must see all the same.
+
+    A database that takes no writes takes no alert either: the log has it at once, the alert follows.
+    """
+
+    def __init__(self, raise_alert: RaiseAlert) -> None:
+        self._raise_alert = raise_alert
+        self._without_alert: dict[str, _Condition] = {}
+
+    def met(self, error: Exception) -> None:
+        """Keeps the fault for its alert, where it needs one."""
+        state = error.sqlstate if isinstance(error, asyncpg.PostgresError) else None
+        if state in _ALERTING_SQLSTATES and state not in self._without_alert:
+            self._without_alert[state] = _Condition(datetime.now(UTC), _told(error))
+            activity.logger.error("the database refuses work (SQLSTATE %s): %s", state, error)
+
+    async def alert(self) -> None:
+        """Raises the alerts of what was met before a step went through; where even that fails, a later step does."""
+        conditions, self._without_alert = self._without_alert, {}
+        try:
+            for state, (since, told) in conditions.items():
+                message = f"first met {since:%Y-%m-%d %H:%M:%S} UTC, now a step went through: {told}"
+                await self._raise_alert(AlertKind.DATABASE_CONDITION, f"SQLSTATE {state}", message)
+        except Exception as error:
+            if not is_infrastructure(error):
+                raise
+            self._without_alert |= conditions
 
 
 class Weather:
@@ -66,7 +103,7 @@ def is_infrastructure(error: BaseException) -> bool:
     """Whether the fault lies in the closed list of infrastructure faults."""
     if isinstance(error, asyncpg.PostgresError):
         state = error.sqlstate or ""
-        return state[:2] in _SQLSTATE_CLASSES or state in _SQLSTATES
+        return state[:2] in _SQLSTATE_CLASSES or state in _ALERTING_SQLSTATES
     if isinstance(error, asyncpg.InterfaceError):
         return "closed" in str(error) or "released" in str(error)
     if isinstance(error, RpcError):
@@ -88,10 +125,13 @@ def translated(error: Exception, weather: Weather) -> ApplicationError:
     """The error as the workflow is to see it."""
     if isinstance(error, RequestError):
         return ApplicationError(str(error), type=error.code, non_retryable=True)
-    told = f"{type(error).__name__}: {error}"
     if is_infrastructure(error):
-        return ApplicationError(told, type=ErrorCode.INFRASTRUCTURE, next_retry_delay=weather.next_delay())
-    return ApplicationError(told, type=ErrorCode.DEFECT, non_retryable=True)
+        return ApplicationError(_told(error), type=ErrorCode.INFRASTRUCTURE, next_retry_delay=weather.next_delay())
+    return ApplicationError(_told(error), type=ErrorCode.DEFECT, non_retryable=True)
+
+
+def _told(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
 
 
 @asynccontextmanager
@@ -111,9 +151,11 @@ async def heartbeats() -> AsyncIterator[None]:
 
 
 class Step:
-    """Base of the activity classes: knows the weather its steps share."""
+    """Base of the activity classes: knows the weather its steps share, and what an alert is still missing for."""
 
-    weather: Weather
+    def __init__(self, raise_alert: RaiseAlert) -> None:
+        self.weather = Weather()
+        self.database = DatabaseConditions(raise_alert)
 
 
 StepT = TypeVar("StepT", bound=Step)
@@ -129,10 +171,12 @@ def step(
         try:
             async with heartbeats():
                 result = await function(self, *args, **kwargs)
+                await self.database.alert()
         except ApplicationError:
             raise
         except Exception as error:
             # The one place that sees every fault; nothing is swallowed, it's raised again in the workflow's terms.
+            self.database.met(error)
             raise translated(error, self.weather) from error
         self.weather.fair()
         return result

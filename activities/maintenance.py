@@ -8,7 +8,7 @@ from uuid import UUID
 from temporalio import activity
 from temporalio.client import Client
 
-from activities.faults import Step, Weather, step
+from activities.faults import RaiseAlert, Step, step
 from activities.waking import MOST_SIGNALS_AT_ONCE, signal_delivery
 from ledger.webhooks import WebhookLedger
 from workflows.interface.webhook import MaintenanceActivities, SweepResult
@@ -17,8 +17,8 @@ from workflows.interface.webhook import MaintenanceActivities, SweepResult
 class Maintenance(Step, MaintenanceActivities):
     """Finds what was missed and starts it."""
 
-    def __init__(self, ledger: WebhookLedger, client: Client) -> None:
-        self.weather = Weather()
+    def __init__(self, ledger: WebhookLedger, client: Client, raise_alert: RaiseAlert) -> None:
+        super().__init__(raise_alert)
         self._ledger = ledger
         self._client = client
 

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from temporalio import activity
 
-from activities.faults import Step, Weather, step
+from activities.faults import Step, step
 from activities.waking import Waker
 from ledger.creation import TransferCreation
 from ledger.fingerprint import StagedItem
@@ -54,10 +54,10 @@ class Transfers(Step, TransferActivities):
     """Implements `TransferActivities` on the ledger."""
 
     def __init__(self, ledgers: TransferLedgers, waker: Waker, pace: Pace) -> None:
+        super().__init__(ledgers.runs.raise_alert)
         self._runs, self._writer, self._creation, self._retries = ledgers
         self._waker = waker
         self._pace = pace
-        self.weather = Weather()
 
     @activity.defn(name="open_batch")
     @step
@@ -101,9 +101,10 @@ class Transfers(Step, TransferActivities):
     async def fail_item(self, fault: ItemFault) -> StepResult:
         """Fails one unbound item with INTERNAL and raises an alert; `left` is 1 where it's bound."""
         subject = f"{batch_workflow_id(fault.batch_id)} item {fault.item_no}"
-        await self._runs.raise_alert(AlertKind.DEFECT, subject, fault.message)
+        if (await self._runs.find(fault.batch_id)).run_no == fault.run_no:
+            await self._runs.raise_alert(AlertKind.DEFECT, subject, fault.message)
         reason = f"{FailureCode.INTERNAL.meaning} ({fault.message})"
-        woken = await self._runs.fail_item(fault.batch_id, fault.item_no, FailureCode.INTERNAL, reason)
+        woken = await self._runs.fail_item(fault.batch_id, fault.run_no, fault.item_no, FailureCode.INTERNAL, reason)
         await self._wake(fault.batch_id, woken or ())
         return StepResult(
             counts=await self._runs.counts(fault.batch_id),
@@ -115,23 +116,23 @@ class Transfers(Step, TransferActivities):
     @step
     async def pause_batch(self, control: ControlInput) -> None:
         """Forbids new bindings; when it returns, none is under way any more."""
-        await self._runs.set_paused(control.batch_id, paused=True)
+        await self._runs.set_paused(control.batch_id, control.run_no, paused=True)
 
     @activity.defn(name="resume_batch")
     @step
     async def resume_batch(self, control: ControlInput) -> None:
         """Allows bindings again."""
-        await self._runs.set_paused(control.batch_id, paused=False)
+        await self._runs.set_paused(control.batch_id, control.run_no, paused=False)
 
     @activity.defn(name="cancel_batch")
     @step
     async def cancel_batch(self, control: ControlInput) -> StepResult:
         """Commits the cut, then cancels what isn't bound, page by page, and frees the tickets."""
-        await self._runs.set_cancelled(control.batch_id, control.reason)
+        await self._runs.set_cancelled(control.batch_id, control.run_no, control.reason)
         after: int | None = 0
         woken: set[UUID] = set()
         while after is not None:
-            page = await self._runs.cancel_page(control.batch_id, after, PAGE_SIZE)
+            page = await self._runs.cancel_page(control.batch_id, control.run_no, after, PAGE_SIZE)
             woken |= page.subscription_ids
             after = page.next_after
         await self._wake(control.batch_id, woken)
@@ -141,7 +142,7 @@ class Transfers(Step, TransferActivities):
     @step
     async def close_batch(self, control: ControlInput) -> BatchResult:
         """Writes the final status with its event, once per run, and returns the stored result."""
-        closed = await self._runs.close(control.batch_id)
+        closed = await self._runs.close(control.batch_id, control.run_no)
         await self._wake(control.batch_id, closed.subscription_ids)
         return closed.result
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from temporalio import activity
 
-from activities.faults import Step, Weather, not_yet, step
+from activities.faults import RaiseAlert, Step, not_yet, step
 from ledger.webhooks import WebhookLedger
 from webhooks.drain import Drain, DrainLimits, Tally
 from webhooks.sender import Sender
@@ -49,8 +49,15 @@ class FailingPlaces:
 class Webhooks(Step, WebhookActivities):
     """Drains subscriptions. `slots` is how many of these steps the worker runs at once."""
 
-    def __init__(self, ledger: WebhookLedger, sender: Sender, slots: int, limits: DrainLimits | None = None) -> None:
-        self.weather = Weather()
+    def __init__(
+        self,
+        ledger: WebhookLedger,
+        sender: Sender,
+        raise_alert: RaiseAlert,
+        slots: int,
+        limits: DrainLimits | None = None,
+    ) -> None:
+        super().__init__(raise_alert)
         self._ledger = ledger
         self._sender = sender
         self._limits = limits or DrainLimits()

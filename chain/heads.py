@@ -40,12 +40,13 @@ class ChainBehindLedgerError(Exception):
 
 
 class ForeignNonceError(Exception):
-    """Somebody else sends with a lane's key, so its nonces can't be handed out."""
+    """The chain has more of a lane than the ledger knows: another user of its key, or a database set back."""
 
     def __init__(self, lane: Lane, chain_nonce: int, allocated_nonces: int) -> None:
         super().__init__(
-            f"lane {lane.address} has {chain_nonce} transactions on chain {lane.chain_id} or pending there, of which "
-            f"only {allocated_nonces} are ours: its key is used elsewhere. Give this service a key of its own"
+            f"lane {lane.address} has {chain_nonce} transactions on chain {lane.chain_id} or pending there, but "
+            f"Postgres knows only {allocated_nonces}. Either its key is used elsewhere: give this service a key of its "
+            'own. Or the database was restored from a backup: go through "Restore from a backup" in docs/operations.md'
         )
         self.lane, self.chain_nonce, self.allocated_nonces = lane, chain_nonce, allocated_nonces
 

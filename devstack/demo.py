@@ -25,8 +25,9 @@ from devstack.demo_watch import KILL_AT, Watcher
 from devstack.deploy import dev_wallet
 from devstack.ending import uninterrupted
 from devstack.environment import DEMO_SENDER
+from devstack.moves import Move, gas_of, ledger_faults, read_moves
 from devstack.ports import free_ports
-from devstack.proof import ChainView, chain_faults, item_faults, look_at_chain, type_faults, webhook_faults
+from devstack.proof import chain_faults, item_faults, type_faults, webhook_faults
 from devstack.season import OTHER_SELLER, OTHER_TICKETS, SELLER_TICKETS, fans, season_lines
 from devstack.seed import ensure_wallets, mint, open_pool, open_rpc
 from devstack.stack import Stack
@@ -50,8 +51,10 @@ class Outcome(NamedTuple):
     started_at: float
     ended_at: float
     items: list[ItemRow]
-    chain_before: ChainView
-    chain: ChainView
+    moves: list[Move]
+    gas_used: int
+    differences: list[str]
+    """Of Postgres from the chain."""
     due: dict[str, float]
     """Committed at, by event id."""
     received: dict[str, Any]
@@ -97,7 +100,6 @@ class Demo:
             self._say("starting the worker")
             await asyncio.to_thread(self._stack.start_worker)
             self._say(f"look at it while it runs: {state.temporal_ui_url}")
-            before = await self._look(rpc)
             started_at = time.time()
             batch = await start_season_batch(state)
             self._console.print(batch.answer_json, highlight=False, soft_wrap=True)
@@ -105,14 +107,17 @@ class Demo:
             watcher = Watcher(self._stack, ledger, batch.batch_id, self._console)
             end = await watcher.watch(len(KILL_AT) if self._crash else 0, _BATCH_TIMEOUT_S)
             await ledger.await_deliveries(subscription_id, _DELIVERY_TIMEOUT_S)
+            token = self._stack.deployment.tickets_address
+            moves = await read_moves(rpc, token)
             return Outcome(
                 batch,
                 end.status,
                 started_at,
                 await ledger.last_item_ended_at(batch.batch_id),
                 await ledger.items(batch.batch_id),
-                before,
-                await self._look(rpc),
+                moves,
+                await gas_of(rpc, moves),
+                await ledger_faults(pool, token, moves),
                 dict(await ledger.due_webhooks(subscription_id)),
                 await _received(receiver_url),
                 watcher.recoveries_s,
@@ -125,15 +130,11 @@ class Demo:
         for user, tickets in ((DEMO_SENDER, SELLER_TICKETS), (OTHER_SELLER, OTHER_TICKETS)):
             await mint(pool, rpc, deployment, user_id=user, first_id=tickets[0], count=len(tickets))
 
-    async def _look(self, rpc: JsonRpc) -> ChainView:
-        tickets = sorted({line.ticket_id for line in season_lines()} | {*SELLER_TICKETS, *OTHER_TICKETS})
-        return await look_at_chain(rpc, self._stack.deployment, tickets)
-
     def _judge(self, outcome: Outcome) -> DemoReport:
         lines = season_lines()
         received, items = outcome.received, outcome.items
         faults = item_faults(lines, [(item.status, item.failure_code) for item in items])
-        faults += chain_faults(lines, dev_wallet(DEMO_SENDER), outcome.chain_before.owners, outcome.chain)
+        faults += chain_faults(lines, dev_wallet(DEMO_SENDER), outcome.moves) + outcome.differences
         faults += webhook_faults(outcome.due, received, exactly_once=not self._crash)
         faults += type_faults(lines, received)
         duration_s = outcome.ended_at - outcome.started_at
@@ -146,7 +147,7 @@ class Demo:
             start_latency_ms=outcome.batch.latency_ms,
             duration_s=duration_s,
             items_per_second=len(items) / duration_s,
-            gas_per_ticket=outcome.chain.gas_used // max(len(outcome.chain.moves), 1),
+            gas_per_ticket=outcome.gas_used // max(len(outcome.moves), 1),
             webhooks=webhook_figures(outcome.due, received),
             crash_mode=self._crash,
             recoveries_s=tuple(outcome.recoveries_s),

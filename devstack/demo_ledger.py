@@ -8,28 +8,12 @@ from typing import NamedTuple
 from uuid import UUID
 
 from devstack.errors import StackError
+from ledger.batch_reports import BatchReport, BatchReports
 from ledger.pool import Pool
 from ledger.webhooks import NewSubscription, WebhookLedger
 from workflows.interface.deliveries import RetryPolicy
 
 _POLL_S = 0.1
-
-
-class Progress(NamedTuple):
-    """A batch's counters."""
-
-    item_count: int
-    queued: int
-    processing: int
-    completed: int
-    failed: int
-    cancelled: int
-    status: str
-
-    @property
-    def ended(self) -> int:
-        """Items that are done with."""
-        return self.completed + self.failed + self.cancelled
 
 
 class ItemRow(NamedTuple):
@@ -61,14 +45,9 @@ class DemoLedger:
         new = NewSubscription(url, secret, user_id, ("*",), RetryPolicy())
         return (await WebhookLedger(self._pool).create_subscription(new)).subscription_id
 
-    async def progress(self, batch_id: UUID) -> Progress | None:
-        """The batch's counters; None while it isn't written yet."""
-        row = await self._pool.fetchrow(
-            "SELECT c.item_count, queued, processing, completed, failed, cancelled, status::text"
-            " FROM batch_counters c JOIN batch_transfers b USING (batch_id) WHERE batch_id = $1",
-            batch_id,
-        )
-        return Progress(*row) if row else None
+    async def progress(self, batch_id: UUID) -> BatchReport | None:
+        """The batch with its counters; None while it isn't written yet."""
+        return await BatchReports(self._pool).batch(batch_id)
 
     async def items(self, batch_id: UUID) -> list[ItemRow]:
         """All items in order."""

@@ -70,8 +70,8 @@ def show(report: DemoReport, console: Console) -> None:
         console.print(f"[red]wrong:[/] {fault}", highlight=False)
     if not report.faults:
         console.print(
-            "[green]checked:[/] every moved ticket has exactly one Transfer on the chain and its new owner, no failed"
-            " one moved, and every webhook that was due came, signed"
+            "[green]checked:[/] every moved ticket has exactly one Transfer on the chain, no failed one moved, Postgres"
+            " equals the chain, and every webhook that was due came, signed"
         )
 
 

@@ -12,10 +12,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from devstack.demo_ledger import DemoLedger
-from devstack.demo_ledger import Progress as Counters
 from devstack.errors import StackError
 from devstack.stack import Stack
-from workflows.interface.codes import BatchStatus
+from ledger.batch_reports import BatchReport
+from workflows.interface.batch import BatchCounts
 
 _POLL_S = 0.05
 _PLAIN_LINE_EVERY_S = 1.0
@@ -35,43 +35,44 @@ class Watcher:
         self._killed_at_count: int | None = None
         self._restarted_at = 0.0
 
-    async def watch(self, kills: int, timeout_s: float) -> Counters:
-        """Returns the counters at the batch's end.
+    async def watch(self, kills: int, timeout_s: float) -> BatchReport:
+        """Returns the batch as it ended.
 
         Raises:
             StackError: it didn't end in time, or the worker stopped by itself, or the kills came too late.
         """
         try:
             async with asyncio.timeout(timeout_s):
-                counters = await self._follow(kills)
+                report = await self._follow(kills)
         except TimeoutError as error:
             raise StackError(f"the batch hadn't ended after {timeout_s:.0f} s") from error
         if len(self.recoveries_s) < kills:
             raise StackError(
                 f"the batch ended after {len(self.recoveries_s)} of {kills} kills: it was too quick for them"
             )
-        return counters
+        return report
 
-    async def _follow(self, kills: int) -> Counters:
+    async def _follow(self, kills: int) -> BatchReport:
         plain_line = _PlainLine(self._console)
         with _progress_bar(self._console) as (bar, task):
             while True:
-                counters = await self._counters()
-                if counters is not None:
+                report = await self._report()
+                if report is not None:
+                    counters = report.counts
                     bar.update(task, total=counters.item_count, completed=counters.ended)
                     plain_line.show(counters)
                     self._note_recovery(counters)
-                    if BatchStatus(counters.status).ended:
-                        return counters
+                    if report.status.ended:
+                        return report
                     await self._maybe_kill(counters, kills)
                 await asyncio.sleep(_POLL_S)
 
-    async def _counters(self) -> Counters | None:
+    async def _report(self) -> BatchReport | None:
         if not self._stack.worker_runs():
             raise StackError(f"the worker ended by itself: {self._stack.worker_log_tail()}")
         return await self._ledger.progress(self._batch_id)
 
-    async def _maybe_kill(self, counters: Counters, kills: int) -> None:
+    async def _maybe_kill(self, counters: BatchCounts, kills: int) -> None:
         done = len(self.recoveries_s)
         if done >= kills or self._killed_at_count is not None:
             return
@@ -81,13 +82,13 @@ class Watcher:
     async def _kill_and_restart(self) -> None:
         self._stack.kill_worker()
         # What it had committed before it died isn't movement after its restart.
-        counters = await self._ledger.progress(self._batch_id)
-        self._killed_at_count = counters.ended if counters else 0
+        report = await self._ledger.progress(self._batch_id)
+        self._killed_at_count = report.counts.ended if report else 0
         self._restarted_at = time.monotonic()
         self._stack.spawn_worker()
         self._console.print(f"worker killed (SIGKILL) after {self._killed_at_count} items, and started again")
 
-    def _note_recovery(self, counters: Counters) -> None:
+    def _note_recovery(self, counters: BatchCounts) -> None:
         if self._killed_at_count is not None and counters.ended > self._killed_at_count:
             self.recoveries_s.append(time.monotonic() - self._restarted_at)
             self._killed_at_count = None
@@ -100,7 +101,7 @@ class _PlainLine:
         self._console = console
         self._next_at = 0.0
 
-    def show(self, counters: Counters) -> None:
+    def show(self, counters: BatchCounts) -> None:
         now = time.monotonic()
         if not self._console.is_terminal and now >= self._next_at:
             self._console.print(f"{counters.ended} of {counters.item_count} items, {counters.processing} in progress")

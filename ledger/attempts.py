@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from ledger.pool import Pool
 from ledger.queries import load
+from ledger.ranges import over_range
 from workflows.interface.batch import Slice
 from workflows.interface.chain import (
     Attempt,
@@ -42,8 +43,7 @@ class Attempts:
 
     async def open_of_items(self, work: Slice) -> list[int]:
         """Ids of the open chain transactions that carry transfers of the range."""
-        args = (work.batch_id, work.range.first, work.range.last, work.retries_only)
-        rows = await self._pool.fetch(_SQL["open_transactions_of_items"], *args)
+        rows = await self._pool.fetch(*over_range(_SQL, "open_transactions_of_items", work))
         return [row[0] for row in rows]
 
     async def open_of_lane(self, lane: Lane, stale_after: timedelta, most: int) -> list[OpenTransaction]:

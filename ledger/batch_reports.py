@@ -10,7 +10,9 @@ from uuid import UUID
 import asyncpg
 
 from ledger import queries
+from ledger.counters import counts_of
 from ledger.pool import Pool
+from workflows.interface.batch import BatchCounts
 from workflows.interface.codes import BatchStatus, ItemStatus, Settlement
 
 PAGE_SIZE = 1_000
@@ -29,12 +31,7 @@ class BatchReport(NamedTuple):
     started_at: datetime | None
     ended_at: datetime | None
     seen_at: datetime
-    item_count: int
-    queued: int
-    processing: int
-    completed: int
-    failed: int
-    cancelled: int
+    counts: BatchCounts
     paused: bool
     cancel_requested: bool
 
@@ -101,7 +98,8 @@ class BatchReports:
 
 
 def _batch_of(row: asyncpg.Record) -> BatchReport:
-    report = BatchReport(**dict(row))
+    own = {name: row[name] for name in BatchReport._fields if name != "counts"}
+    report = BatchReport(**own, counts=counts_of(row))
     return report._replace(settlement=Settlement(report.settlement), status=BatchStatus(report.status))
 
 

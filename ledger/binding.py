@@ -10,6 +10,7 @@ from ledger.creation import StoppedError
 from ledger.events import emit_transfer_events
 from ledger.pool import Connection, Pool, transaction
 from ledger.queries import load
+from ledger.ranges import over_range
 from workflows.interface.batch import Slice
 from workflows.interface.chain import BoundTransaction, ChainTransfer, Lane, PlannedTransaction
 from workflows.interface.codes import EventType, Settlement
@@ -49,18 +50,16 @@ class Binding:
 
     async def ready(self, work: Slice) -> tuple[Settlement, list[ChainTransfer]]:
         """The range's accepted transfers that are due, in item order."""
-        rows = await self._pool.fetch(
-            _SQL["transfers_to_bind"], work.batch_id, work.range.first, work.range.last, work.retries_only
-        )
+        rows = await self._pool.fetch(*over_range(_SQL, "transfers_to_bind", work))
         settlement = Settlement(rows[0]["settlement"]) if rows else Settlement.BATCHED
         return settlement, [
             ChainTransfer(tid, no, token, holder, to, int(ticket), limit)
             for tid, no, token, holder, to, ticket, limit, _ in rows
         ]
 
-    async def rooms(self) -> list[LaneRoom]:
-        """Lanes with room, the emptiest first."""
-        rows = await self._pool.fetch(_SQL["lane_rooms"], self._chain_id, self._signers)
+    async def rooms(self, wanted: int) -> list[LaneRoom]:
+        """Lanes with room worth taking for `wanted` chain transactions, the emptiest first."""
+        rows = await self._pool.fetch(_SQL["lane_rooms"], self._chain_id, self._signers, wanted)
         return [LaneRoom(Lane(self._chain_id, row["signer"]), row["room"]) for row in rows]
 
     async def usable_lanes(self) -> int:

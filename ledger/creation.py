@@ -11,6 +11,7 @@ from ledger.counters import Change, count
 from ledger.events import emit_transfer_events
 from ledger.pool import Connection, Pool, transaction
 from ledger.queries import load
+from ledger.ranges import over_range
 from workflows.interface.addresses import is_address_text
 from workflows.interface.batch import Slice
 from workflows.interface.codes import EventType, FailureCode
@@ -61,16 +62,22 @@ class TransferCreation:
         """Creates what is missing in the range. Run twice, or by two at once, it does it once."""
         try:
             async with transaction(self._pool) as connection:
-                return await self._create(connection, work)
+                created, hopeless = await self._create(connection, work)
+            if hopeless:
+                # Apart, for the order of locks: another copy, which found the ticket free, may be inserting the same
+                # transfer live, and in ticket order among its others.
+                async with transaction(self._pool) as connection:
+                    given_up = await self._give_up(connection, work.batch_id, hopeless)
+                created = Created(created.subscription_ids | given_up.subscription_ids)
         except StoppedError:
             return Created(frozenset(), stopped=True)
+        return created
 
-    async def _create(self, connection: Connection, work: Slice) -> Created:
-        rows = await connection.fetch(
-            _SQL["items_to_create"], work.batch_id, work.range.first, work.range.last, work.retries_only
-        )
+    async def _create(self, connection: Connection, work: Slice) -> tuple[Created, list[QueuedItem]]:
+        """With the items whose ticket was locked at their last try."""
+        rows = await connection.fetch(*over_range(_SQL, "items_to_create", work))
         if not rows:
-            return Created(frozenset())
+            return Created(frozenset()), []
         batch = await self._batch(connection, work.batch_id)
         items = [QueuedItem(*row.values()) for row in rows]
         known = await known_of(connection, _SQL["lock_tickets"], batch.from_user_id, items, self._own_contracts)
@@ -80,9 +87,14 @@ class TransferCreation:
         live = await self._insert_accepted(connection, batch, accepted)
         locked = await self._locked(connection, [a for a in accepted if a.item.transfer_id not in live])
         waiting = [item for item in locked if _locked_verdict(item).delay is not None]
-        rejected += [_gives_up(item) for item in locked if _locked_verdict(item).delay is None]
         failed = await self._insert_failed(connection, batch, rejected)
-        return await self._take_up(connection, batch.batch_id, _Sorted(items, live, failed, rejected, waiting))
+        created = await self._take_up(connection, batch.batch_id, _Sorted(items, live, failed, rejected, waiting))
+        return created, [item for item in locked if _locked_verdict(item).delay is None]
+
+    async def _give_up(self, connection: Connection, batch_id: UUID, items: Sequence[QueuedItem]) -> Created:
+        rejected = [_gives_up(item) for item in items]
+        failed = await self._insert_failed(connection, await self._batch(connection, batch_id), rejected)
+        return await self._take_up(connection, batch_id, _Sorted(items, set(), failed, rejected, ()))
 
     async def _take_up(self, connection: Connection, batch_id: UUID, items: _Sorted) -> Created:
         """Items, the cut, events and counters, in that order of locks."""

@@ -49,7 +49,3 @@ class Lanes:
     async def chain_ids(self) -> list[int]:
         """The chains that have lanes; more than one, or another than the node's, is a wrong URL."""
         return [row[0] for row in await self._pool.fetch(_SQL["chains"])]
-
-    async def halt(self, lane: Lane, reason: str) -> None:
-        """Takes the lane out of use until a person has looked."""
-        await self._pool.execute(_SQL["halt_lane"], *lane, reason)

@@ -7,6 +7,8 @@ from importlib.resources import files
 
 from ledger.pool import Connection, Pool, transaction
 
+OLDEST_SERVER = 18
+"""The major version that brought `uuidv7()`."""
 _LOCK_KEY = 7_304_911
 """Any constant: two processes that migrate at once take turns."""
 
@@ -15,13 +17,19 @@ class ChangedMigrationError(RuntimeError):
     """A migration that was applied has another text now; add a new file instead of changing an old one."""
 
 
+class OldServerError(RuntimeError):
+    """The server lacks what the schema needs."""
+
+
 async def migrate(pool: Pool) -> list[str]:
     """Applies what is missing and returns the names of the files applied.
 
     Raises:
         ChangedMigrationError: an applied file was changed afterwards.
+        OldServerError: the server is older than PostgreSQL 18.
     """
     async with transaction(pool) as connection:
+        _check_version(connection.get_server_version().major)
         await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK_KEY)
         await connection.execute(
             "CREATE TABLE IF NOT EXISTS schema_migrations"
@@ -30,6 +38,11 @@ async def migrate(pool: Pool) -> list[str]:
         rows = await connection.fetch("SELECT name, sha256 FROM schema_migrations")
         done: dict[str, str] = {row["name"]: row["sha256"] for row in rows}
         return [name for name, text in _migrations() if await _apply(connection, name, text, done)]
+
+
+def _check_version(major: int) -> None:
+    if major < OLDEST_SERVER:
+        raise OldServerError(f"PostgreSQL {OLDEST_SERVER} or newer is needed, for uuidv7(); this server is {major}")
 
 
 def _migrations() -> list[tuple[str, str]]:

@@ -24,11 +24,19 @@ async def differences_from_chain(pool: Pool, token: bytes, moves: Sequence[Logge
 
     `moves`: all of the token contract, in the order of the chain.
     """
-    rows = await pool.fetch(
-        _SQL["differences_from_chain"],
-        token,
+    rows = await pool.fetch(_SQL["differences_from_chain"], token, *_columns(moves))
+    return [f"ticket {row['ticket_id']}: {row['difference']}" for row in rows]
+
+
+async def tickets_come_back(pool: Pool, token: bytes, moves: Sequence[LoggedMove]) -> list[str]:
+    """Tickets that moves unknown to Postgres took away from their holder and that are with this holder again."""
+    rows = await pool.fetch(_SQL["tickets_come_back"], token, *_columns(moves))
+    return [row["ticket_id"] for row in rows]
+
+
+def _columns(moves: Sequence[LoggedMove]) -> tuple[list[str], list[bytes], list[bytes]]:
+    return (
         [str(move.ticket_id) for move in moves],
         [move.sender for move in moves],
         [move.recipient for move in moves],
     )
-    return [f"ticket {row['ticket_id']}: {row['difference']}" for row in rows]

@@ -11,6 +11,8 @@ from ledger.counters import Change, count
 from ledger.creation import Judge, StoppedError, columns_of, hold_uncancelled, known_of
 from ledger.pool import Connection, Pool, transaction
 from ledger.queries import load
+from ledger.ranges import over_range
+from ledger.runs import hold_run
 from workflows.interface.batch import DueAgain, Slice
 from workflows.interface.slices import ItemRange
 from workflows.interface.validation import Accepted, QueuedItem
@@ -35,9 +37,7 @@ class Retries:
 
     async def due_again(self, work: Slice) -> DueAgain | None:
         """Items of the range that wait for another try; None where there is none."""
-        row = await self._pool.fetchrow(
-            _SQL["due_again"], work.batch_id, work.range.first, work.range.last, work.retries_only
-        )
+        row = await self._pool.fetchrow(*over_range(_SQL, "due_again", work))
         return _due_again(row) if row is not None and row["count"] else None
 
     async def due_ranges(self, batch_id: UUID, most_items: int) -> tuple[DueAgain, ...]:
@@ -45,7 +45,7 @@ class Retries:
         return tuple(_due_again(row) for row in await self._pool.fetch(_SQL["due_ranges"], batch_id, most_items))
 
     async def reopen_page(self, batch_id: UUID, run_no: int, after_item: int, page_size: int) -> ReopenedPage:
-        """Reopens the next items that failed before `run_no`, where they may; the others stay failed."""
+        """Reopens the next items that failed before this run, where they may; the others stay failed."""
         try:
             async with transaction(self._pool) as connection:
                 return await self._reopen(connection, batch_id, run_no, after_item, page_size)
@@ -55,6 +55,8 @@ class Retries:
     async def _reopen(
         self, connection: Connection, batch_id: UUID, run_no: int, after_item: int, page_size: int
     ) -> ReopenedPage:
+        if not await hold_run(connection, batch_id, run_no):
+            return ReopenedPage(None, 0)
         rows = await connection.fetch(_SQL["page_to_reopen"], batch_id, after_item, run_no, page_size)
         if not rows:
             return ReopenedPage(None, 0)

@@ -104,19 +104,26 @@ class BatchRuns:
         rows = await self._pool.fetch(_SQL["due_subscriptions"], batch_id)
         return frozenset(row[0] for row in rows)
 
-    async def set_paused(self, batch_id: UUID, *, paused: bool) -> None:
+    # A run's own steps: each holds the run first, and changes nothing where it's over --------------------------------
+
+    async def set_paused(self, batch_id: UUID, run_no: int, *, paused: bool) -> None:
         """Forbids or allows new bindings. When it returns, no binding of before the pause is under way."""
         async with transaction(self._pool) as connection:
-            await connection.execute(_SQL["show_paused"], batch_id, paused)
-            await connection.execute(_SQL["set_paused"], batch_id, paused)
+            if await hold_run(connection, batch_id, run_no):
+                await connection.execute(_SQL["show_paused"], batch_id, paused)
+                await connection.execute(_SQL["set_paused"], batch_id, paused)
 
-    async def set_cancelled(self, batch_id: UUID, reason: str | None) -> None:
+    async def set_cancelled(self, batch_id: UUID, run_no: int, reason: str | None) -> None:
         """The cut: commits the batch's control row, after which nothing is created or bound."""
-        await self._pool.execute(_SQL["set_cancelled"], batch_id, reason)
+        async with transaction(self._pool) as connection:
+            if await hold_run(connection, batch_id, run_no):
+                await connection.execute(_SQL["set_cancelled"], batch_id, reason)
 
-    async def cancel_page(self, batch_id: UUID, after_item: int, page_size: int) -> CancelledPage:
+    async def cancel_page(self, batch_id: UUID, run_no: int, after_item: int, page_size: int) -> CancelledPage:
         """Cancels the next items that aren't bound and frees their tickets."""
         async with transaction(self._pool) as connection:
+            if not await hold_run(connection, batch_id, run_no):
+                return CancelledPage(None, frozenset())
             rows = await connection.fetch(_TRANSFERS["page_to_cancel"], batch_id, after_item, page_size)
             if not rows:
                 return CancelledPage(None, frozenset())
@@ -139,11 +146,18 @@ class BatchRuns:
         change = Change(queued=-queued, processing=queued - len(rows), cancelled=len(rows))
         await count(connection, batch_id, change)
 
-    async def fail_item(self, batch_id: UUID, item_no: int, code: str, reason: str) -> frozenset[UUID] | None:
-        """Fails one item that isn't bound; None where it's bound, and only the chain can decide."""
+    async def fail_item(
+        self, batch_id: UUID, run_no: int | None, item_no: int, code: str, reason: str
+    ) -> frozenset[UUID] | None:
+        """Fails one item that isn't bound; None where it's bound, and only the chain can decide.
+
+        `run_no` None: whichever run goes on, for a reason that was found just now.
+        """
         while True:
             try:
                 async with transaction(self._pool) as connection:
+                    if run_no is not None and not await hold_run(connection, batch_id, run_no):
+                        return frozenset()
                     return await self._fail_item(connection, batch_id, item_no, code, reason)
             except _OvertakenError:
                 continue
@@ -171,7 +185,7 @@ class BatchRuns:
         """Fails those of the batch's transfers that aren't bound."""
         woken: frozenset[UUID] = frozenset()
         for row in await self._pool.fetch(_TRANSFERS["items_of_transfers"], transfer_ids):
-            woken |= await self.fail_item(batch_id, row["item_no"], code, reason) or frozenset()
+            woken |= await self.fail_item(batch_id, None, row["item_no"], code, reason) or frozenset()
         return woken
 
     async def _fail_transfer(
@@ -186,7 +200,7 @@ class BatchRuns:
         if not failed:
             raise _OvertakenError
 
-    async def close(self, batch_id: UUID) -> Closed:
+    async def close(self, batch_id: UUID, run_no: int) -> Closed:
         """Writes the run's final status and its event, once; the stored result otherwise.
 
         Raises:
@@ -194,15 +208,15 @@ class BatchRuns:
         """
         woken: frozenset[UUID] = frozenset()
         async with transaction(self._pool) as connection:
-            await connection.execute(_SQL["lock_batch"], batch_id)
-            [row] = await connection.fetch(_SQL["find_batch"], batch_id)
+            goes_on = await hold_run(connection, batch_id, run_no)
             counts = await read_counts(connection, batch_id)
-            if row["closed_run"] < row["run_no"]:
+            if goes_on:
                 if counts.queued or counts.processing:
                     raise RuntimeError(
                         f"batch {batch_id} can't close: {counts.queued + counts.processing} items are open"
                     )
                 status = _final_status(counts)
+                [row] = await connection.fetch(_SQL["find_batch"], batch_id)
                 # A cancel that came too late has no part in how the run ended, nor has its reason.
                 reason = row["control_reason"] if status is BatchStatus.CANCELLED else None
                 await connection.execute(_SQL["close_run"], batch_id, status.value, reason)
@@ -214,6 +228,11 @@ class BatchRuns:
     async def raise_alert(self, kind: AlertKind, subject: str, message: str) -> None:
         """Opens an alert, or counts it where it's open already."""
         await self._pool.execute(_SQL["raise_alert"], kind.value, subject, message)
+
+
+async def hold_run(connection: Connection, batch_id: UUID, run_no: int) -> bool:
+    """Whether this run goes on; if so, none later begins before this transaction's end. Locks before any other row."""
+    return await connection.fetchrow(_SQL["hold_run"], batch_id, run_no) is not None
 
 
 def result_of(batch: BatchRow, counts: BatchCounts) -> BatchResult:

@@ -63,7 +63,7 @@ class Settling:
         changes = await self._write_unmoved(connection, unmoved)
         for batch_id, number in Counter(row["batch_id"] for row in completed).items():
             changes[batch_id] = _added(changes.get(batch_id, Change()), Change(processing=-number, completed=number))
-        await self._write_chain(connection, results, [line for _, line in lines], unmoved)
+        await self._write_chain(connection, results, unmoved)
         await self._hold_cut(connection, unmoved)
         woken = await self._emit(connection, [row["transfer_id"] for row in completed], unmoved)
         for batch_id in sorted(changes.keys() - {None}):
@@ -116,11 +116,7 @@ class Settling:
         return Change(processing=-failed - cancelled, failed=failed, cancelled=cancelled)
 
     async def _write_chain(
-        self,
-        connection: Connection,
-        results: Sequence[TransactionResult],
-        lines: Sequence[TransferResult],
-        unmoved: Sequence[_Unmoved],
+        self, connection: Connection, results: Sequence[TransactionResult], unmoved: Sequence[_Unmoved]
     ) -> None:
         refused = [u for u in unmoved if u.result.outcome is Outcome.FAILED]
         if refused:
@@ -132,7 +128,7 @@ class Settling:
                 [u.transaction_id for u in refused],
             )
         await connection.execute(_SQL["settle_transactions"], *_final_columns(results))
-        await connection.execute(_SQL["insert_outcomes"], *_outcome_columns(lines))
+        await connection.execute(_SQL["insert_outcomes"], *_outcome_columns(results))
 
     async def _hold_cut(self, connection: Connection, unmoved: Sequence[_Unmoved]) -> None:
         """Holds the control rows, as every change that leaves a transfer unbound does, and sees that they stand."""
@@ -188,15 +184,17 @@ def _final_columns(results: Sequence[TransactionResult]) -> tuple[list[object], 
     return tuple(list(column) for column in zip(*rows, strict=True))
 
 
-def _outcome_columns(lines: Sequence[TransferResult]) -> tuple[list[object], ...]:
+def _outcome_columns(results: Sequence[TransactionResult]) -> tuple[list[object], ...]:
+    """A transaction's results come in the order of its bindings."""
     rows = [
         (
-            line.transfer_id,
-            line.binding_no,
+            result.transaction_id,
+            position,
             line.outcome.value,
             (line.code or FailureCode.NOT_MOVED).value if line.outcome is Outcome.FAILED else None,
             line.reason,
         )
-        for line in lines
+        for result in results
+        for position, line in enumerate(result.transfers)
     ]
     return tuple(list(column) for column in zip(*rows, strict=True))

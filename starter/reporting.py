@@ -16,10 +16,10 @@ FAILURES_SHOWN = 20
 async def details_of(reports: BatchReports, report: BatchReport) -> BatchDetails:
     """The batch with what failed in it."""
     failures: list[ItemView] = []
-    if report.failed:
+    if report.counts.failed:
         async for page in reports.items(report.batch_id, status=ItemStatus.FAILED, most=FAILURES_SHOWN):
             failures += [item_view(item) for item in page]
-    by_code = await reports.failures_by_code(report.batch_id) if report.failed else {}
+    by_code = await reports.failures_by_code(report.batch_id) if report.counts.failed else {}
     return details_view(batch_view(report), by_code, failures)
 
 

@@ -58,7 +58,8 @@ class BatchDetails(BatchView):
 
 def batch_view(report: BatchReport) -> BatchView:
     """The batch as it's printed."""
-    return BatchView.model_validate({**report._asdict(), "items_per_second": items_per_second(report)})
+    counts = report.counts.model_dump(by_alias=False)
+    return BatchView.model_validate({**report._asdict(), **counts, "items_per_second": items_per_second(report)})
 
 
 def item_view(report: ItemReport) -> ItemView:
@@ -79,7 +80,7 @@ def items_per_second(report: BatchReport) -> float | None:
     if report.started_at is None:
         return None
     seconds = ((report.ended_at or report.seen_at) - report.started_at).total_seconds()
-    return round(report.completed / seconds, 1) if seconds > 0 else None
+    return round(report.counts.completed / seconds, 1) if seconds > 0 else None
 
 
 def details_view(view: BatchView, failures_by_code: dict[str, int], failures: list[ItemView]) -> BatchDetails:

@@ -36,7 +36,7 @@ class BatchWatch:
         try:
             report = await self._report(batch_id)
             with _progress(show=show) as progress:
-                task = progress.add_task(report.status, total=report.item_count, rate="-", failed=0)
+                task = progress.add_task(report.status, total=report.counts.item_count, rate="-", failed=0)
                 while not ended.done():
                     _show(progress, task, await self._report(batch_id))
                     await asyncio.wait({ended}, timeout=LOOK_INTERVAL_S)
@@ -90,7 +90,7 @@ def _show(progress: Progress, task: TaskID, report: BatchReport) -> None:
     progress.update(
         task,
         description=report.status,
-        completed=report.completed + report.failed + report.cancelled,
+        completed=report.counts.ended,
         rate="-" if rate is None else f"{rate:,.0f}",
-        failed=f"{report.failed:,}",
+        failed=f"{report.counts.failed:,}",
     )

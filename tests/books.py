@@ -134,7 +134,7 @@ class Books:
         bound: list[BoundTransaction] = []
         while True:
             settlement, ready = await self.binding.ready(work)
-            rooms = await self.binding.rooms()
+            rooms = await self.binding.rooms(len(ready))
             if not ready or not rooms:
                 return bound
             plan = planned(settlement, ready, per_transaction)[: rooms[0].room]
@@ -223,7 +223,7 @@ _SNAPSHOT = {
     " FROM chain_transactions ORDER BY 1, 2",
     "bindings": "SELECT x.nonce, b.position, b.transfer_id, b.binding_no"
     " FROM chain_bindings b JOIN chain_transactions x USING (transaction_id) ORDER BY 1, 2",
-    "outcomes": "SELECT transfer_id, binding_no, outcome, code FROM chain_outcomes ORDER BY 1, 2",
+    "outcomes": "SELECT transaction_id, position, outcome, code FROM chain_outcomes ORDER BY 1, 2",
     "failures": "SELECT transfer_id, error_code, failures FROM failed_blockchain_transfers ORDER BY 1",
     "events": "SELECT type, transfer_id, batch_id, count(*) FROM events GROUP BY 1, 2, 3 ORDER BY 1, 2, 3",
 }

@@ -6,12 +6,14 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 from temporalio.client import Client
 
 from devstack.ports import Ports, free_ports
 from ledger.pool import Pool
 from tests.real_chain import RealChain, running_chain
 from tests.servers import Postgres, Temporal, open_pool, running_postgres, running_temporal
+from tests.webhooks.receiver import Receiver
 
 
 @pytest.fixture(scope="session")
@@ -65,3 +67,17 @@ async def real_chain() -> AsyncIterator[RealChain]:
     """The session's EVM node with the contracts; it mines when a test says so."""
     async with running_chain() as chain:
         yield chain
+
+
+@pytest.fixture
+async def receiver() -> AsyncIterator[Receiver]:
+    """A webhook endpoint on loopback."""
+    received = Receiver()
+    runner = web.AppRunner(received.app(), access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    received.port = runner.addresses[0][1]
+    yield received
+    received.release.set()
+    await runner.cleanup()

@@ -17,11 +17,11 @@ from activities.blockchain import Blockchain
 from activities.lane_waking import LaneWaker
 from activities.transfers import Transfers
 from activities.waking import Waker
-from chain.abi import TRANSFER, address_word, word
-from chain.quantities import to_bytes, to_hex, to_int
+from chain.abi import address_word, word
+from chain.quantities import to_bytes, to_hex
 from chain.signing import KeySigner
+from devstack.moves import ledger_faults, read_moves
 from ledger.pool import Pool
-from ledger.proof import LoggedMove
 from tests.books import SENDER, Books, wallet_of
 from tests.real_chain import RealChain
 from worker import chain_activities, transfer_activities
@@ -103,13 +103,10 @@ class Crew:
 
     async def differences(self) -> list[str]:
         """The proof over this database's tickets (other tests use the same contracts)."""
-        query = {"address": to_hex(self.chain.tickets), "topics": [TRANSFER], "fromBlock": "0x0"}
         ours = {int(row[0]) for row in await self.books.pool.fetch("SELECT ticket_id FROM tickets")}
-        moves = []
-        for log in await self.chain.rpc.call("eth_getLogs", query):
-            _, sender, recipient, ticket = log["topics"]
-            moves.append(LoggedMove(to_int(ticket), bytes.fromhex(sender[-40:]), bytes.fromhex(recipient[-40:])))
-        return await self.books.differences([m for m in moves if any(m.sender) and m.ticket_id in ours])
+        token = to_hex(self.chain.tickets)
+        moves = [move for move in await read_moves(self.chain.rpc, token) if move.ticket_id in ours]
+        return await ledger_faults(self.books.pool, token, moves)
 
 
 def slice_from(batch_id: UUID, size: int) -> Slice:

@@ -94,6 +94,10 @@ class FakeBatch:
             cancelled=by["CANCELLED"],
         )
 
+    def goes_on(self, run_no: int) -> bool:
+        """Whether this run is the one that goes on: a late copy of another's step changes nothing."""
+        return run_no == self.run_no and not self.status.ended
+
     async def begin(self, step: str, span: ItemRange | None = None) -> None:
         """Notes the call, holds it where wanted, and raises what was ordered."""
         self.calls.append(f"{step} {span.first}-{span.last}" if span else step)

@@ -110,6 +110,8 @@ class FakeTransfers(TransferActivities):
     async def fail_item(self, fault: ItemFault) -> StepResult:
         batch = self.batches[fault.batch_id]
         await batch.begin("fail", ItemRange(first=fault.item_no, last=fault.item_no))
+        if not batch.goes_on(fault.run_no):
+            return batch.result()
         if batch.items[fault.item_no] == "BOUND":
             return batch.result(left=1)
         batch.items[fault.item_no], batch.codes[fault.item_no] = "FAILED", "INTERNAL"
@@ -119,18 +121,20 @@ class FakeTransfers(TransferActivities):
     async def pause_batch(self, control: ControlInput) -> None:
         batch = self.batches[control.batch_id]
         await batch.begin("pause")
-        batch.paused = True
+        batch.paused = batch.paused or batch.goes_on(control.run_no)
 
     @activity.defn(name="resume_batch")
     async def resume_batch(self, control: ControlInput) -> None:
         batch = self.batches[control.batch_id]
         await batch.begin("resume")
-        batch.paused = False
+        batch.paused = batch.paused and not batch.goes_on(control.run_no)
 
     @activity.defn(name="cancel_batch")
     async def cancel_batch(self, control: ControlInput) -> StepResult:
         batch = self.batches[control.batch_id]
         await batch.begin("cancel")
+        if not batch.goes_on(control.run_no):
+            return batch.result()
         batch.cancelled, batch.reason = True, batch.reason or control.reason
         for number, status in batch.items.items():
             if status in ("QUEUED", "READY"):
@@ -142,7 +146,7 @@ class FakeTransfers(TransferActivities):
         batch = self.batches[control.batch_id]
         await batch.begin("close")
         counts = batch.counts
-        if not batch.status.ended:
+        if batch.goes_on(control.run_no):
             if counts.queued or counts.processing:
                 raise defect(f"{counts.queued + counts.processing} items are open")
             finished = BatchStatus.COMPLETED_WITH_FAILURES if counts.failed else BatchStatus.COMPLETED

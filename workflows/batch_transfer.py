@@ -8,35 +8,33 @@ from datetime import timedelta
 from typing import Any
 
 from temporalio import workflow
-from temporalio.common import Priority, RawValue
-from temporalio.exceptions import ActivityError, ApplicationError
+from temporalio.common import RawValue
+from temporalio.exceptions import ActivityError
 
 from workflows.batch_board import BatchBoard
-from workflows.decoding import NO_INPUT, cancel_reason, decoded, invalid_input
+from workflows.batch_controls import BatchControls
+from workflows.batch_steps import cancel_unbound, close_batch, open_batch, reopen_failed_items, set_paused
+from workflows.decoding import NO_INPUT, cancel_reason, decoded_batch
+from workflows.defects import AFTER_DEFECT, SAME_DEFECTS, DefectsInARow, raise_alert
 from workflows.deliveries import DeliveryStarter
 from workflows.interface.batch import (
-    Alert,
     BatchCursor,
     BatchInput,
     BatchPlan,
     BatchProgress,
     BatchResult,
-    ControlInput,
     DueAgain,
     ItemFault,
     Slice,
     StepResult,
-    TransferActivities,
 )
-from workflows.interface.codes import AlertKind, BatchStatus
-from workflows.interface.names import Query, Signal, WorkflowType, batch_workflow_id
-from workflows.interface.policies import SLICE_STEP, TASK_TIMEOUT, WHOLE_BATCH_STEP, batch_priority
+from workflows.interface.codes import AlertKind
+from workflows.interface.names import Query, Signal, WorkflowType
+from workflows.interface.policies import TASK_TIMEOUT, batch_priority
 from workflows.interface.slices import ItemRange
-from workflows.slice_steps import AFTER_DEFECT, call, confirm_bound, insist, run_slice
+from workflows.slice_steps import confirm_bound, run_slice
 from workflows.work_list import WorkList
 
-SAME_DEFECTS = 3
-"""So many slices in a row with the same defect are no poison values: the batch pauses."""
 LOOK_AGAIN = timedelta(seconds=5)
 
 
@@ -49,20 +47,12 @@ class BatchTransfer:
     _work: WorkList
 
     def __init__(self) -> None:
-        self.paused = False
-        self.cancel_wanted = False
-        self._pause_wanted = False
-        self._pause_word: bool | None = None
-        """The last signal's, which may come before this run has read what it was handed, and is newer than that."""
-        self._cancel_reason: str | None = None
-        self._cut_made = False
+        self.controls = BatchControls()
         self._board = BatchBoard()
         self._active: set[asyncio.Task[None]] = set()
         self._slices_opened = 0
-        self._defect: str | None = None
-        self._defects_in_a_row = 0
+        self._defects = DefectsInARow()
         self._failure: ActivityError | None = None
-        self._leaving = False
         self._deliveries = DeliveryStarter()
 
     @workflow.run
@@ -71,14 +61,14 @@ class BatchTransfer:
 
         Raises (as the workflow's failure): INVALID_INPUT, BATCH_CONTENT_DIFFERS.
         """
-        wanted = _checked(decoded(request, BatchInput))
+        wanted = decoded_batch(request)
         driver = asyncio.create_task(self._drive(wanted))
         while not driver.done():
             try:
                 await asyncio.shield(driver)
             except asyncio.CancelledError:
                 # Cancelling the workflow (the Web UI's button) means cancel-batch: what is bound is still settled.
-                self.cancel_wanted = True
+                self.controls.cancel()
         result = driver.result()
         await self._deliveries.started()
         await workflow.wait_condition(workflow.all_handlers_finished)
@@ -91,19 +81,18 @@ class BatchTransfer:
     @workflow.signal(name=Signal.CANCEL_BATCH)
     def cancel_batch(self, *arguments: Any) -> None:
         """Stops new bindings for good. Optional argument: `{"reason": "…"}`; with any other it counts as well."""
-        self._cancel_reason = self._cancel_reason or cancel_reason(arguments)
-        self.cancel_wanted = True
+        self.controls.cancel(cancel_reason(arguments))
 
     @workflow.signal(name=Signal.PAUSE_BATCH)
     def pause_batch(self) -> None:
         """Stops new bindings until resumed; what is bound is confirmed."""
-        self._pause_wanted = self._pause_word = True
+        self.controls.pause()
 
     @workflow.signal(name=Signal.RESUME_BATCH)
     def resume_batch(self) -> None:
         """Goes on after a pause, of a person's or of repeated defects."""
-        self._pause_wanted = self._pause_word = False
-        self._defects_in_a_row = 0
+        self.controls.resume()
+        self._defects.forget()
 
     @workflow.query(name=Query.PROGRESS)
     def progress(self) -> BatchProgress:
@@ -115,7 +104,7 @@ class BatchTransfer:
     def note(self, result: StepResult) -> None:
         """Takes counts and subscriptions from a step's result."""
         self._board.note(result.counts)
-        self._board.show(in_flight=len(self._active), waiting=self._work.waiting)
+        self._show()
         self._deliveries.want(result.subscription_ids)
 
     def ask_again(self, due: DueAgain) -> None:
@@ -124,21 +113,25 @@ class BatchTransfer:
 
     async def defect_seen(self, signature: str | None) -> bool:
         """Counts a whole slice's defect (None: a part's) and waits while paused. Whether narrowing may go on."""
-        if signature is not None:
-            self._defects_in_a_row = self._defects_in_a_row + 1 if signature == self._defect else 1
-            self._defect = signature
-            if self._defects_in_a_row == SAME_DEFECTS:
-                await self._pause_with_alert(f"{SAME_DEFECTS} slices in a row met the same defect: {signature}")
-        if self._goes_on():
+        if signature is not None and self._defects.are_too_many(signature):
+            await self._pause_with_alert(f"{SAME_DEFECTS} slices in a row met the same defect: {signature}")
+        if self.controls.go_on():
             return True
-        await workflow.wait_condition(self._goes_on)
-        return self.cancel_wanted
+        await workflow.wait_condition(self.controls.go_on)
+        return self.controls.cancel_wanted
 
     async def stuck(self, fault: ItemFault) -> None:
-        """A defect keeps a bound item from being settled: pauses the batch with an alert until it's resumed."""
-        await self._pause_with_alert(f"item {fault.item_no} is bound but can't be settled: {fault.message}")
-        await workflow.wait_condition(lambda: not self._pause_wanted or self.cancel_wanted)
-        if self.cancel_wanted:
+        """A defect keeps a bound item from being settled: pauses the batch with an alert until it's resumed.
+
+        A cancelled batch can't be paused and has nothing else to do: the item is tried again in a while.
+        """
+        message = f"item {fault.item_no} is bound but can't be settled: {fault.message}"
+        if not self.controls.cancel_wanted:
+            await self._pause_with_alert(message)
+            await workflow.wait_condition(lambda: self.controls.cancel_wanted or not self.controls.pause_wanted)
+        else:
+            await self._alert(f"batch can't end its cancel, and tries again: {message}")
+        if self.controls.cancel_wanted:
             await workflow.sleep(AFTER_DEFECT, summary="a bound item can't be settled")
 
     # The course of a run --------------------------------------------------------------------------------------------
@@ -148,10 +141,10 @@ class BatchTransfer:
         await self._begin(request)
         if self.plan.status.ended:
             return await self._close()
-        controls = asyncio.create_task(self._guarded(self._obey()))
+        obeying = asyncio.create_task(self._guarded(self.controls.obey(self._cancel_unbound, self._carry_pause)))
         finished = await self._work_off()
-        self._leaving = True
-        await controls
+        self.controls.leaving = True
+        await obeying
         self._raise_failure()
         return await self._close() if finished else None
 
@@ -159,9 +152,9 @@ class BatchTransfer:
         """Whether every item has ended; False where a new run has to go on with the rest."""
         while True:
             await self._run_slices()
-            if self._work.more and not self.cancel_wanted:
+            if self._work.more and not self.controls.cancel_wanted:
                 return False
-            if self.cancel_wanted:
+            if self.controls.cancel_wanted:
                 await self._finish_cancel()
             if self._board.all_ended:
                 return True
@@ -174,41 +167,29 @@ class BatchTransfer:
         """Takes up the cursor of the run before, or opens the batch."""
         cursor = request.resume
         if cursor is not None:
-            self.plan, self._cancel_reason = cursor.plan, cursor.cancel_reason
+            self.plan = cursor.plan
             self._work = self._work_from(cursor.next_item)
             self._work.ask_again(cursor.due_again)
-            self.paused = cursor.paused
-            self._pause_wanted = cursor.pause_wanted if self._pause_word is None else self._pause_word
-            self.cancel_wanted = self.cancel_wanted or cursor.cancel_wanted
-            self._board.take_up(cursor.plan, cursor.counts, self._running_status())
+            self.controls.take_up(paused=cursor.paused, pause_wanted=cursor.pause_wanted)
+            if cursor.cancel_wanted:
+                self.controls.cancel(cursor.cancel_reason)
+            self._board.take_up(cursor.plan, cursor.counts, self.controls.status)
             return
-        self.plan = await self._opened(request)
+        self.plan = await open_batch(request)
         self._work = self._work_from(1)
         await self._introduce()
         if self.plan.reopening and not self.plan.status.ended:
-            method, summary = TransferActivities.reopen_failed_items, "reopen what failed"
-            reopened = await insist(method, self.plan, WHOLE_BATCH_STEP, summary, self._priority())
+            reopened = await reopen_failed_items(self.plan)
             self._board.counts = reopened.counts
             self._work.skip_new()
             self._work.ask_again(reopened.due_again)
 
-    async def _opened(self, request: BatchInput) -> BatchPlan:
-        """The first step; a request that can't be done ends the workflow with the request's own error."""
-        try:
-            method, priority = TransferActivities.open_batch, workflow.info().priority
-            return await insist(method, request, WHOLE_BATCH_STEP, "open the batch", priority)
-        except ActivityError as error:
-            cause = error.cause
-            if not isinstance(cause, ApplicationError):
-                raise
-            raise ApplicationError(cause.message, type=cause.type, non_retryable=True) from error
-
     async def _introduce(self) -> None:
         """Makes an opened batch known: to its queries, to the Web UI, and to the drains of its webhooks."""
         plan = self.plan
-        self.paused = plan.paused
-        self._pause_wanted = plan.paused if self._pause_word is None else self._pause_word
-        self.cancel_wanted = self.cancel_wanted or plan.cancelled
+        self.controls.take_up(paused=plan.paused, pause_wanted=plan.paused)
+        if plan.cancelled:
+            self.controls.cancel()
         self._board.introduce(plan)
         if not plan.status.ended:
             self._deliveries.want(plan.subscription_ids)
@@ -216,7 +197,7 @@ class BatchTransfer:
 
     async def _run_slices(self) -> None:
         """Keeps the window filled until nothing is left, the history is long, or the batch is cancelled."""
-        while not self.cancel_wanted and self._failure is None and not self._history_is_long():
+        while not self.controls.cancel_wanted and self._failure is None and not self._history_is_long():
             work = self._work.take(workflow.now()) if self._has_room() else None
             if work is not None:
                 self._slices_opened += 1
@@ -232,7 +213,7 @@ class BatchTransfer:
         task = asyncio.current_task()
         try:
             if await run_slice(self, work):
-                self._defects_in_a_row = 0
+                self._defects.forget()
         finally:
             self._active = {other for other in self._active if other is not task}
 
@@ -248,38 +229,25 @@ class BatchTransfer:
         except TimeoutError:
             return
 
-    async def _obey(self) -> None:
-        """Carries pause, resume and cancel to the database, where they take effect, in the order they are wanted."""
-        while True:
-            await workflow.wait_condition(lambda: self._leaving or self._cut_is_due() or self._pause_is_due())
-            if self._cut_is_due():
-                await self._cancel_unbound()
-                self._cut_made = True
-            elif self._pause_is_due():
-                target = self._pause_wanted
-                method = TransferActivities.pause_batch if target else TransferActivities.resume_batch
-                summary = "pause" if target else "resume"
-                await insist(method, self._control(), SLICE_STEP, summary, self._priority())
-                self.paused = target
-                self._board.set_status(self._running_status())
-            else:
-                return
-
     async def _finish_cancel(self) -> None:
         """What is bound is settled by the chain; what came back unbound meanwhile is cancelled."""
-        await workflow.wait_condition(lambda: self._cut_made or self._failure is not None)
+        await workflow.wait_condition(lambda: self.controls.cut_made or self._failure is not None)
         self._raise_failure()
         whole = ItemRange(first=1, last=self.plan.item_count)
         await confirm_bound(self, Slice(batch_id=self.plan.batch_id, range=whole))
         await self._cancel_unbound()
 
     async def _cancel_unbound(self) -> None:
-        method, summary = TransferActivities.cancel_batch, "cancel what isn't bound"
-        self.note(await insist(method, self._control(), WHOLE_BATCH_STEP, summary, self._priority()))
+        self.note(await cancel_unbound(self.plan, self.controls.cancel_reason))
+
+    async def _carry_pause(self, paused: bool) -> None:
+        await set_paused(self.plan, paused=paused)
+        self.controls.paused = paused
+        self._board.set_status(self.controls.status)
+        self._show()
 
     async def _close(self) -> BatchResult:
-        method = TransferActivities.close_batch
-        result = await insist(method, self._control(), SLICE_STEP, "close the batch", self._priority())
+        result = await close_batch(self.plan)
         self._board.close(result)
         return result
 
@@ -291,42 +259,29 @@ class BatchTransfer:
             self._failure = self._failure or error
 
     async def _pause_with_alert(self, message: str) -> None:
-        self._pause_wanted = True
-        subject = batch_workflow_id(self.plan.batch_id)
-        alert = Alert(kind=AlertKind.REPEATED_DEFECT, subject=subject, message=f"batch paused: {message}")
-        await call(self.plan, TransferActivities.raise_alert, alert, SLICE_STEP, "alert")
+        self.controls.pause()
+        await self._alert(f"batch paused: {message}")
+
+    async def _alert(self, message: str) -> None:
+        await raise_alert(AlertKind.REPEATED_DEFECT, message, batch_priority(self.plan.from_user_id))
 
     # Small questions ------------------------------------------------------------------------------------------------
 
-    def _goes_on(self) -> bool:
-        return self.cancel_wanted or not (self.paused or self._pause_wanted)
+    def _show(self) -> None:
+        self._board.show(in_flight=len(self._active), waiting=self._work.waiting)
 
     def _has_room(self) -> bool:
-        return len(self._active) < self.plan.window and not self._pause_wanted
+        return len(self._active) < self.plan.window and not self.controls.pause_wanted
 
     def _history_is_long(self) -> bool:
         return self._slices_opened >= self.plan.slices_per_run or workflow.info().is_continue_as_new_suggested()
 
-    def _cut_is_due(self) -> bool:
-        return self.cancel_wanted and not self._cut_made
-
-    def _pause_is_due(self) -> bool:
-        return not self.cancel_wanted and self._pause_wanted != self.paused
-
     def _pulse(self) -> tuple[int, int, bool, bool, bool]:
-        return len(self._active), self._work.waiting, self._pause_wanted, self.cancel_wanted, self._failure is None
-
-    def _priority(self) -> Priority:
-        return batch_priority(self.plan.from_user_id)
+        slices, ranges, controls = len(self._active), self._work.waiting, self.controls
+        return slices, ranges, controls.pause_wanted, controls.cancel_wanted, self._failure is None
 
     def _work_from(self, next_item: int) -> WorkList:
         return WorkList(self.plan.batch_id, self.plan.item_count, self.plan.slice_size, next_item)
-
-    def _running_status(self) -> BatchStatus:
-        return BatchStatus.PAUSED if self.paused else BatchStatus.PROCESSING
-
-    def _control(self) -> ControlInput:
-        return ControlInput(batch_id=self.plan.batch_id, reason=self._cancel_reason)
 
     def _raise_failure(self) -> None:
         if self._failure is not None:
@@ -338,18 +293,8 @@ class BatchTransfer:
             next_item=self._work.next_item,
             counts=self._board.counts,
             due_again=self._work.left_waiting(workflow.now()),
-            paused=self.paused,
-            pause_wanted=self._pause_wanted,
-            cancel_wanted=self.cancel_wanted,
-            cancel_reason=self._cancel_reason,
+            paused=self.controls.paused,
+            pause_wanted=self.controls.pause_wanted,
+            cancel_wanted=self.controls.cancel_wanted,
+            cancel_reason=self.controls.cancel_reason,
         )
-
-
-def _checked(request: BatchInput) -> BatchInput:
-    """The input, if it runs under the workflow id that belongs to it."""
-    workflow_id = workflow.info().workflow_id
-    if workflow_id != batch_workflow_id(request.batch_id):
-        raise invalid_input(
-            f"batchId {request.batch_id} belongs to workflow id batch/{request.batch_id}, not {workflow_id}"
-        )
-    return request

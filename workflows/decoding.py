@@ -11,9 +11,11 @@ from temporalio.api.common.v1 import Payload
 from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError
 
+from workflows.interface.batch import BatchInput
 from workflows.interface.codes import ErrorCode
 from workflows.interface.faults import told
 from workflows.interface.message import Message
+from workflows.interface.names import batch_workflow_id
 
 NO_INPUT = RawValue(Payload())
 """Default of a run method's one parameter, for a start without input."""
@@ -38,6 +40,20 @@ def decoded(raw: RawValue, kind: type[MessageT]) -> MessageT:
     if not isinstance(value, kind):
         raise invalid_input(f"{kind.__name__} is needed as JSON")
     return value
+
+
+def decoded_batch(raw: RawValue) -> BatchInput:
+    """The input of a batch, if it runs under the workflow id that belongs to it.
+
+    Raises:
+        ApplicationError: INVALID_INPUT.
+    """
+    request, workflow_id = decoded(raw, BatchInput), workflow.info().workflow_id
+    if workflow_id != batch_workflow_id(request.batch_id):
+        raise invalid_input(
+            f"batchId {request.batch_id} belongs to workflow id batch/{request.batch_id}, not {workflow_id}"
+        )
+    return request
 
 
 def cancel_reason(arguments: Sequence[object]) -> str | None:

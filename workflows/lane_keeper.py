@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 from temporalio import workflow
 from temporalio.common import RawValue
 from temporalio.exceptions import ActivityError
 
 from workflows.decoding import NO_INPUT, decoded
-from workflows.interface.batch import Alert, BlockchainActivities, LaneState, LaneWork, TransferActivities
-from workflows.interface.codes import AlertKind
+from workflows.defects import after_defect
+from workflows.interface.batch import BlockchainActivities, LaneState, LaneWork
 from workflows.interface.names import Signal, WorkflowType
-from workflows.interface.policies import CHAIN_STEP, LANE_PRIORITY, SLICE_STEP, TASK_TIMEOUT
+from workflows.interface.policies import CHAIN_STEP, LANE_PRIORITY, TASK_TIMEOUT
 
-AFTER_DEFECT = timedelta(seconds=10)
 ROUNDS_PER_RUN = 200
 
 
@@ -45,18 +42,12 @@ class LaneKeeper:
 
     async def _tend(self, work: LaneWork) -> bool:
         """One round; False after a defect, which is alerted and tried again: a lane is never given up."""
+        summary = "tend open nonces"
         try:
             state: LaneState = await workflow.execute_activity_method(
-                BlockchainActivities.tend_lane, work, **CHAIN_STEP, priority=LANE_PRIORITY, summary="tend open nonces"
+                BlockchainActivities.tend_lane, work, **CHAIN_STEP, priority=LANE_PRIORITY, summary=summary
             )
         except ActivityError as error:
-            await self._alert(str(error.cause or error))
-            await workflow.sleep(AFTER_DEFECT, summary="after a defect")
+            await after_defect(error, summary, LANE_PRIORITY)
             return False
         return state.open == 0
-
-    async def _alert(self, message: str) -> None:
-        alert = Alert(kind=AlertKind.DEFECT, subject=workflow.info().workflow_id, message=message)
-        await workflow.execute_activity_method(
-            TransferActivities.raise_alert, alert, **SLICE_STEP, priority=LANE_PRIORITY, summary="alert"
-        )

@@ -11,6 +11,9 @@ _SHARED = (
     "workflows.decoding",
     "workflows.deliveries",
     "workflows.batch_board",
+    "workflows.batch_controls",
+    "workflows.batch_steps",
+    "workflows.defects",
     "workflows.slice_steps",
     "workflows.work_list",
 )

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any, Protocol, TypeVar
 
 from temporalio import workflow
-from temporalio.common import Priority
-from temporalio.exceptions import ActivityError, ApplicationError
+from temporalio.exceptions import ActivityError
 
+from workflows.batch_controls import BatchControls
+from workflows.defects import defect_signature
 from workflows.interface.batch import (
-    Alert,
     BatchPlan,
     BlockchainActivities,
     DueAgain,
@@ -22,23 +21,19 @@ from workflows.interface.batch import (
     StepResult,
     TransferActivities,
 )
-from workflows.interface.codes import AlertKind, ErrorCode
 from workflows.interface.policies import CHAIN_STEP, SLICE_STEP, ActivityOptions, batch_priority
 
 P = TypeVar("P")
 R = TypeVar("R")
 
 STOPPED_POLL = timedelta(seconds=1)
-AFTER_DEFECT = timedelta(seconds=10)
 
 
 class BatchState(Protocol):
     """What a slice needs of its batch."""
 
     plan: BatchPlan
-    paused: bool
-    """Whether the database forbids new bindings, as far as this workflow has seen to it."""
-    cancel_wanted: bool
+    controls: BatchControls
 
     def note(self, result: StepResult) -> None:
         """Takes counts and subscriptions from a step's result."""
@@ -53,7 +48,7 @@ class BatchState(Protocol):
         ...
 
     async def stuck(self, fault: ItemFault) -> None:
-        """A defect keeps a bound item from being settled: pauses the batch with an alert until it's resumed."""
+        """A defect keeps a bound item from being settled: alerts, and returns when it's to be tried again."""
         ...
 
 
@@ -64,26 +59,6 @@ async def call(
     return await workflow.execute_activity_method(
         method, argument, **options, priority=batch_priority(plan.from_user_id), summary=summary
     )
-
-
-async def insist(
-    method: Callable[[Any, P], Awaitable[R]], argument: P, options: ActivityOptions, summary: str, priority: Priority
-) -> R:
-    """A step of the whole batch, which can't be narrowed down: after a defect it's alerted and tried again."""
-    while True:
-        try:
-            return await workflow.execute_activity_method(
-                method, argument, **options, priority=priority, summary=summary
-            )
-        except ActivityError as error:
-            signature = defect_signature(error)
-            if signature is None:
-                raise
-            alert = Alert(kind=AlertKind.DEFECT, subject=workflow.info().workflow_id, message=f"{summary}: {signature}")
-            await workflow.execute_activity_method(
-                TransferActivities.raise_alert, alert, **SLICE_STEP, priority=priority, summary="alert"
-            )
-            await workflow.sleep(AFTER_DEFECT, summary=f"after a defect: {summary}")
 
 
 async def run_slice(batch: BatchState, work: Slice) -> bool:
@@ -125,17 +100,9 @@ async def _narrowing(
             return False
 
 
-def defect_signature(error: ActivityError) -> str | None:
-    """What tells one defect from another: its message without numbers; None where it's no defect."""
-    cause = error.cause
-    if not isinstance(cause, ApplicationError) or cause.type != ErrorCode.DEFECT:
-        return None
-    return re.sub(r"[0-9a-f]{8,}|[0-9]+", "#", cause.message)[:200]
-
-
 async def _fail(batch: BatchState, work: Slice, message: str) -> bool:
     """Fails the one item of the range; False where it's bound and had to wait for a person."""
-    fault = ItemFault(batch_id=work.batch_id, item_no=work.range.first, message=message)
+    fault = ItemFault(batch_id=work.batch_id, run_no=batch.plan.run_no, item_no=work.range.first, message=message)
     method: Callable[[Any, ItemFault], Awaitable[StepResult]] = TransferActivities.fail_item
     result = await call(batch.plan, method, fault, SLICE_STEP, f"fail item {fault.item_no}: defect")
     batch.note(result)
@@ -146,7 +113,7 @@ async def _fail(batch: BatchState, work: Slice, message: str) -> bool:
 
 async def _steps(batch: BatchState, work: Slice) -> None:
     created = await _step(batch, TransferActivities.create_transfers, work, SLICE_STEP, "create")
-    if created.stopped and batch.cancel_wanted:
+    if created.stopped and batch.controls.cancel_wanted:
         return
     await _submit(batch, work)
     await _confirm(batch, work)
@@ -165,7 +132,7 @@ async def _submit(batch: BatchState, work: Slice) -> None:
         result = await _step(batch, BlockchainActivities.submit_transfers, work, CHAIN_STEP, "submit")
         if result.stopped:
             await _step(batch, BlockchainActivities.confirm_transfers, work, CHAIN_STEP, "confirm")
-            if batch.cancel_wanted:
+            if batch.controls.cancel_wanted:
                 break
             await _until_running(batch)
         elif not result.left:
@@ -180,8 +147,8 @@ async def _submit(batch: BatchState, work: Slice) -> None:
 
 async def _until_running(batch: BatchState) -> None:
     """Waits while the batch is paused. Where only the database says so, the word is on its way: looks again soon."""
-    if batch.paused:
-        await workflow.wait_condition(lambda: not batch.paused or batch.cancel_wanted)
+    if batch.controls.paused:
+        await workflow.wait_condition(lambda: not batch.controls.paused or batch.controls.cancel_wanted)
     else:
         await workflow.sleep(STOPPED_POLL, summary="the batch was stopped a moment ago")
 

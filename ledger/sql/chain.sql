@@ -1,17 +1,27 @@
 -- name: transfers_to_bind
--- Accepted transfers of a range that are due; $4 = only those that had a try before.
+-- Accepted transfers of a range that are due.
 SELECT t.transfer_id, t.bindings + 1 AS binding_no, t.token, t.holder, t.recipient, t.ticket_id, t.pack_limit, t.settlement::text
 FROM batch_transfer_items i JOIN ticket_transfers t ON t.transfer_id = i.transfer_id
-WHERE i.batch_id = $1 AND i.item_no BETWEEN $2 AND $3 AND (NOT $4 OR i.next_try_at IS NOT NULL)
+WHERE i.batch_id = $1 AND i.item_no BETWEEN $2 AND $3
+  AND i.status = 'PROCESSING' AND t.status = 'ACCEPTED' AND (i.next_try_at IS NULL OR i.next_try_at <= now())
+ORDER BY i.item_no LIMIT 1000;
+
+-- name: transfers_to_bind_retried
+-- Those of them that had a try before (why apart: ledger/ranges.py).
+SELECT t.transfer_id, t.bindings + 1 AS binding_no, t.token, t.holder, t.recipient, t.ticket_id, t.pack_limit, t.settlement::text
+FROM batch_transfer_items i JOIN ticket_transfers t ON t.transfer_id = i.transfer_id
+WHERE i.batch_id = $1 AND i.item_no BETWEEN $2 AND $3 AND i.next_try_at IS NOT NULL
   AND i.status = 'PROCESSING' AND t.status = 'ACCEPTED' AND (i.next_try_at IS NULL OR i.next_try_at <= now())
 ORDER BY i.item_no LIMIT 1000;
 
 -- name: lane_rooms
--- Lanes that may take chain transactions, with room, the emptiest first.
+-- Lanes that may take chain transactions, with room for $3 of them or for a quarter of their limit, the emptiest first.
+-- (Places taken singly as they fall free would cost a step each.)
 SELECT l.signer, l.max_in_flight - open.count AS room
 FROM chain_lanes l CROSS JOIN LATERAL (SELECT count(*)::int AS count FROM chain_transactions x
   WHERE x.chain_id = l.chain_id AND x.signer = l.signer AND x.settled_at IS NULL) open
-WHERE l.chain_id = $1 AND l.signer = ANY ($2::bytea[]) AND l.halted_reason IS NULL AND open.count < l.max_in_flight
+WHERE l.chain_id = $1 AND l.signer = ANY ($2::bytea[]) AND l.halted_reason IS NULL
+  AND l.max_in_flight - open.count >= least($3, greatest(l.max_in_flight / 4, 1))
 ORDER BY room DESC, l.signer;
 
 -- name: usable_lanes
@@ -56,7 +66,15 @@ SELECT * FROM unnest($1::bigint[], $2::smallint[], $3::uuid[], $4::int[]);
 SELECT DISTINCT b.transaction_id
 FROM batch_transfer_items i JOIN ticket_transfers t ON t.transfer_id = i.transfer_id
 JOIN chain_bindings b ON b.transfer_id = t.transfer_id AND b.binding_no = t.bindings
-WHERE i.batch_id = $1 AND i.item_no BETWEEN $2 AND $3 AND (NOT $4 OR i.next_try_at IS NOT NULL)
+WHERE i.batch_id = $1 AND i.item_no BETWEEN $2 AND $3
+  AND i.status = 'PROCESSING' AND t.status = 'SUBMITTED';
+
+-- name: open_transactions_of_items_retried
+-- Those of them whose items had a try before (why apart: ledger/ranges.py).
+SELECT DISTINCT b.transaction_id
+FROM batch_transfer_items i JOIN ticket_transfers t ON t.transfer_id = i.transfer_id
+JOIN chain_bindings b ON b.transfer_id = t.transfer_id AND b.binding_no = t.bindings
+WHERE i.batch_id = $1 AND i.item_no BETWEEN $2 AND $3 AND i.next_try_at IS NOT NULL
   AND i.status = 'PROCESSING' AND t.status = 'SUBMITTED';
 
 -- name: open_transactions_of_lane
@@ -163,10 +181,10 @@ ON CONFLICT (transfer_id) DO UPDATE SET error_code = excluded.error_code, error_
 
 -- name: insert_outcomes
 -- Final outcomes of bindings, once.
-INSERT INTO chain_outcomes (transfer_id, binding_no, outcome, code, reason)
-SELECT o.transfer_id, o.binding_no, o.outcome::outcome, o.code, o.reason
-FROM unnest($1::uuid[], $2::int[], $3::text[], $4::text[], $5::text[]) AS o (transfer_id, binding_no, outcome, code, reason)
-ORDER BY o.transfer_id, o.binding_no
+INSERT INTO chain_outcomes (transaction_id, position, outcome, code, reason)
+SELECT o.transaction_id, o.position, o.outcome::outcome, o.code, o.reason
+FROM unnest($1::bigint[], $2::smallint[], $3::text[], $4::text[], $5::text[]) AS o (transaction_id, position, outcome, code, reason)
+ORDER BY o.transaction_id, o.position
 ON CONFLICT DO NOTHING;
 
 -- name: settle_transactions
@@ -194,7 +212,3 @@ FROM chain_lanes l WHERE l.chain_id = $1 ORDER BY l.signer;
 -- name: chains
 -- The chains of the lanes known.
 SELECT DISTINCT chain_id FROM chain_lanes;
-
--- name: halt_lane
--- Takes a lane out of use, with the reason.
-UPDATE chain_lanes SET halted_reason = $3 WHERE chain_id = $1 AND signer = $2 AND halted_reason IS NULL;

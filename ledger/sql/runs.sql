@@ -7,6 +7,11 @@ FROM batch_transfers b JOIN batch_controls c USING (batch_id) WHERE b.batch_id =
 -- A batch, held alone until commit.
 SELECT * FROM batch_transfers WHERE batch_id = $1 FOR NO KEY UPDATE;
 
+-- name: hold_run
+-- A batch whose run goes on, held alone until commit and before any other row: a later run can't begin meanwhile, and
+-- a late copy of an earlier run's step finds nothing.
+SELECT * FROM batch_transfers WHERE batch_id = $1 AND run_no = $2 AND closed_run < run_no FOR NO KEY UPDATE;
+
 -- name: has_reopenable
 -- Whether anything failed that another run could mend: a duplicate never can be.
 SELECT EXISTS (SELECT FROM batch_transfer_items WHERE batch_id = $1 AND status = 'FAILED' AND failure_code <> 'DUPLICATE_IN_BATCH');

@@ -1,8 +1,17 @@
 -- name: items_to_create
--- Items of a range that have no transfer yet; $4 = only those that had a try before.
+-- Items of a range that have no transfer yet.
 SELECT i.item_no, i.transfer_id, i.ticket_id, i.recipient, i.tries
 FROM batch_transfer_items i
-WHERE i.batch_id = $1 AND i.item_no BETWEEN $2 AND $3 AND (NOT $4 OR i.next_try_at IS NOT NULL)
+WHERE i.batch_id = $1 AND i.item_no BETWEEN $2 AND $3
+  AND (i.status = 'QUEUED' OR (i.status = 'PROCESSING' AND i.next_try_at <= now()
+       AND NOT EXISTS (SELECT FROM ticket_transfers t WHERE t.transfer_id = i.transfer_id)))
+ORDER BY i.item_no LIMIT 1000;
+
+-- name: items_to_create_retried
+-- Those of them that had a try before (why apart: ledger/ranges.py).
+SELECT i.item_no, i.transfer_id, i.ticket_id, i.recipient, i.tries
+FROM batch_transfer_items i
+WHERE i.batch_id = $1 AND i.item_no BETWEEN $2 AND $3 AND i.next_try_at IS NOT NULL
   AND (i.status = 'QUEUED' OR (i.status = 'PROCESSING' AND i.next_try_at <= now()
        AND NOT EXISTS (SELECT FROM ticket_transfers t WHERE t.transfer_id = i.transfer_id)))
 ORDER BY i.item_no LIMIT 1000;
@@ -31,12 +40,12 @@ ORDER BY a.ticket_id COLLATE "C"
 ON CONFLICT DO NOTHING RETURNING transfer_id;
 
 -- name: insert_failed
--- Transfers of items that failed before they were live.
+-- Transfers of items that failed before they were live, in ticket order as well.
 INSERT INTO ticket_transfers (transfer_id, batch_id, item_no, ticket_id, from_user_id, settlement, status,
   failure_code, failure_reason, ended_at)
 SELECT a.transfer_id, $1, a.item_no, a.ticket_id, $2::text, $3::text::settlement, 'FAILED', a.code, a.reason, now()
 FROM unnest($4::uuid[], $5::int[], $6::text[], $7::text[], $8::text[]) AS a (transfer_id, item_no, ticket_id, code, reason)
-ORDER BY a.transfer_id
+ORDER BY a.ticket_id COLLATE "C"
 ON CONFLICT DO NOTHING RETURNING transfer_id;
 
 -- name: existing_transfers
@@ -93,7 +102,14 @@ SELECT paused, cancelled FROM batch_controls WHERE batch_id = $1;
 -- Items of a range that wait for another try, or had to be left unbound.
 SELECT min(i.item_no) AS first, max(i.item_no) AS last, count(*)::int AS count, coalesce(max(i.next_try_at), now()) AS due_at
 FROM batch_transfer_items i LEFT JOIN ticket_transfers t USING (transfer_id)
-WHERE i.batch_id = $1 AND i.item_no BETWEEN $2 AND $3 AND (NOT $4 OR i.next_try_at IS NOT NULL)
+WHERE i.batch_id = $1 AND i.item_no BETWEEN $2 AND $3
+  AND i.status = 'PROCESSING' AND (t.transfer_id IS NULL OR t.status = 'ACCEPTED');
+
+-- name: due_again_retried
+-- Those of them that had a try before (why apart: ledger/ranges.py).
+SELECT min(i.item_no) AS first, max(i.item_no) AS last, count(*)::int AS count, coalesce(max(i.next_try_at), now()) AS due_at
+FROM batch_transfer_items i LEFT JOIN ticket_transfers t USING (transfer_id)
+WHERE i.batch_id = $1 AND i.item_no BETWEEN $2 AND $3 AND i.next_try_at IS NOT NULL
   AND i.status = 'PROCESSING' AND (t.transfer_id IS NULL OR t.status = 'ACCEPTED');
 
 -- name: due_ranges
@@ -164,8 +180,8 @@ UPDATE ticket_transfers t SET status = 'ACCEPTED', failure_code = NULL, failure_
 FROM unnest($1::uuid[], $2::text[], $3::bytea[], $4::bytea[], $5::bytea[]) AS r (transfer_id, to_user_id, token, holder, recipient)
 WHERE t.transfer_id = r.transfer_id AND t.status = 'FAILED'
   AND NOT EXISTS (SELECT FROM ticket_transfers o WHERE o.ticket_id = t.ticket_id AND o.live)
-  AND (t.bindings = 0 OR EXISTS (SELECT FROM chain_outcomes o WHERE o.transfer_id = t.transfer_id
-                                 AND o.binding_no = t.bindings AND o.outcome <> 'moved'))
+  AND (t.bindings = 0 OR EXISTS (SELECT FROM chain_bindings b JOIN chain_outcomes o USING (transaction_id, position)
+                                 WHERE b.transfer_id = t.transfer_id AND b.binding_no = t.bindings AND o.outcome <> 'moved'))
 RETURNING t.transfer_id, t.item_no;
 
 -- name: reopen_items

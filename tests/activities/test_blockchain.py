@@ -130,7 +130,7 @@ async def test_a_paused_batch_submits_nothing(crew: Crew) -> None:
     """Submit answers that the batch is stopped, and how much is left."""
     await crew.world()
     batch_id = await crew.batch(SIZE)
-    await crew.books.runs.set_paused(batch_id, paused=True)
+    await crew.books.runs.set_paused(batch_id, 1, paused=True)
     result = await crew.do(crew.blockchain.submit_transfers, slice_from(batch_id, SIZE))
     assert (result.stopped, result.left) == (True, SIZE)
     assert await crew.books.pool.fetchval("SELECT count(*) FROM chain_transactions") == 0

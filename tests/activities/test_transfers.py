@@ -81,7 +81,7 @@ async def test_a_batch_goes_through_all_its_steps_twice(crew: Crew) -> None:
     """Each step, called again at once, changes nothing and answers the same."""
     request = await inline(crew, 4)
     await crew.do(crew.transfers.open_batch, request)
-    work, control = slice_from(request.batch_id, 4), ControlInput(batch_id=request.batch_id)
+    work, control = slice_from(request.batch_id, 4), ControlInput(batch_id=request.batch_id, run_no=1)
     for step in (crew.transfers.create_transfers, crew.blockchain.submit_transfers):
         first, second = [await crew.do(step, work, attempt=attempt) for attempt in (1, 2)]
         assert first == second
@@ -97,7 +97,7 @@ async def test_copies_of_closing_and_cancelling_tell_of_it_once(crew: Crew) -> N
     """One event, whoever is quicker."""
     request = await inline(crew, 4)
     await crew.do(crew.transfers.open_batch, request)
-    control = ControlInput(batch_id=request.batch_id, reason="sold out")
+    control = ControlInput(batch_id=request.batch_id, run_no=1, reason="sold out")
     await asyncio.gather(*(crew.do(crew.transfers.cancel_batch, control) for _ in range(3)))
     results = await asyncio.gather(*(crew.do(crew.transfers.close_batch, control) for _ in range(3)))
     assert {result.status for result in results} == {BatchStatus.CANCELLED}
@@ -109,7 +109,7 @@ async def test_pause_and_resume_reach_the_database(crew: Crew) -> None:
     """The workflow's word is the batch's status."""
     request = await inline(crew, 1)
     await crew.do(crew.transfers.open_batch, request)
-    control = ControlInput(batch_id=request.batch_id)
+    control = ControlInput(batch_id=request.batch_id, run_no=1)
     for step, status in (
         (crew.transfers.pause_batch, BatchStatus.PAUSED),
         (crew.transfers.resume_batch, BatchStatus.PROCESSING),
@@ -123,7 +123,7 @@ async def test_a_defects_item_fails_with_an_alert(crew: Crew) -> None:
     """INTERNAL, with the defect's words for those who mend it."""
     request = await inline(crew, 2)
     await crew.do(crew.transfers.open_batch, request)
-    fault = ItemFault(batch_id=request.batch_id, item_no=2, message="KeyError: 17")
+    fault = ItemFault(batch_id=request.batch_id, run_no=1, item_no=2, message="KeyError: 17")
     for _ in range(2):
         assert (await crew.do(crew.transfers.fail_item, fault)).left == 0
     assert await crew.books.items(request.batch_id) == {1: ("QUEUED", None), 2: ("FAILED", "INTERNAL")}
@@ -136,7 +136,7 @@ async def test_a_bound_items_defect_is_left_to_the_chain(crew: Crew) -> None:
     await crew.world()
     batch_id = await crew.batch(1)
     await crew.books.bind(slice_from(batch_id, 1))
-    fault = ItemFault(batch_id=batch_id, item_no=1, message="x")
+    fault = ItemFault(batch_id=batch_id, run_no=1, item_no=1, message="x")
     assert (await crew.do(crew.transfers.fail_item, fault)).left == 1
 
 
@@ -146,7 +146,7 @@ async def test_failed_items_are_reopened_page_by_page(crew: Crew, monkeypatch: p
     request = await inline(crew, 8, to="carol")
     await crew.do(crew.transfers.open_batch, request)
     await crew.do(crew.transfers.create_transfers, slice_from(request.batch_id, 8))
-    control = ControlInput(batch_id=request.batch_id)
+    control = ControlInput(batch_id=request.batch_id, run_no=1)
     assert (await crew.do(crew.transfers.close_batch, control)).failed == 8
     await crew.books.people("carol")
     again = BatchInput(batch_id=request.batch_id, retry_failed=True)
@@ -156,6 +156,30 @@ async def test_failed_items_are_reopened_page_by_page(crew: Crew, monkeypatch: p
         reopened = await crew.do(crew.transfers.reopen_failed_items, plan.model_copy(update={"slice_size": 5}))
         assert [(due.range.first, due.range.last, due.count) for due in reopened.due_again] == [(1, 5, 5), (6, 8, 3)]
         assert reopened.counts.processing == 8
+
+
+async def test_late_copies_of_an_earlier_runs_steps_answer_and_change_nothing(crew: Crew) -> None:
+    """A worker that hung until a later run went on tells its workflow's ghost how the batch stands, no more."""
+    request = await inline(crew, 2, to="carol")
+    await crew.do(crew.transfers.open_batch, request)
+    await crew.do(crew.transfers.create_transfers, slice_from(request.batch_id, 2))
+    control = ControlInput(batch_id=request.batch_id, run_no=1, reason="late")
+    await crew.do(crew.transfers.close_batch, control)
+    await crew.books.people("carol")
+    again = BatchInput(batch_id=request.batch_id, retry_failed=True)
+    plan = await crew.do(crew.transfers.open_batch, again, run_id="run-2")
+    await crew.do(crew.transfers.reopen_failed_items, plan)
+    before = await crew.books.snapshot()
+    for step in (crew.transfers.pause_batch, crew.transfers.resume_batch):
+        await crew.do(step, control)
+    fault = ItemFault(batch_id=request.batch_id, run_no=1, item_no=1, message="late")
+    failed = await crew.do(crew.transfers.fail_item, fault)
+    cancelled = await crew.do(crew.transfers.cancel_batch, control)
+    closed = await crew.do(crew.transfers.close_batch, control)
+    assert (failed.counts.processing, failed.left, cancelled.counts.processing) == (2, 0, 2)
+    assert closed.status is BatchStatus.PROCESSING
+    assert await crew.books.snapshot() == before
+    assert await crew.books.pool.fetchval("SELECT count(*) FROM alerts") == 0
 
 
 async def test_an_alert_is_recorded(crew: Crew) -> None:

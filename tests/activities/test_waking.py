@@ -87,7 +87,7 @@ async def test_confirming_wakes_in_its_second_go(crew: Crew, deaf: Crew, subscri
 async def test_ending_a_batch_wakes_in_its_second_go(crew: Crew, deaf: Crew, subscription: UUID, name: str) -> None:
     """The end was written, and nobody was told."""
     batch_id = await crew.batch(2)
-    control = ControlInput(batch_id=batch_id)
+    control = ControlInput(batch_id=batch_id, run_no=1)
     if name == "close_batch":
         await crew.books.run(batch_id)
     assert await fault_of(deaf.do(getattr(deaf.transfers, name), control)) == ErrorCode.INFRASTRUCTURE

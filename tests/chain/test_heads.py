@@ -63,8 +63,8 @@ def test_a_chain_behind_the_ledger_is_refused_with_the_remedy() -> None:
 
 @pytest.mark.parametrize("account", [Account(6, 6, 1), Account(4, 6, 1)])
 def test_a_foreign_use_of_a_key_is_refused(account: Account) -> None:
-    """More nonces mined or pending than handed out mean that somebody else signs with the lane's key."""
-    with pytest.raises(ForeignNonceError):
+    """More nonces mined or pending than handed out: another user of the key or a database set back; both are told."""
+    with pytest.raises(ForeignNonceError, match=r"key is used elsewhere.*restored from a backup"):
         check_lane(_LANE, account, settled_nonces=4, allocated_nonces=5)
 
 

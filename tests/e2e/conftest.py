@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
 import pytest
-from aiohttp import web
 from temporalio.client import Client, WorkflowHandle
 
 from chain.keystore import write_keystore
@@ -21,7 +20,6 @@ from tests.crew import Crew
 from tests.e2e.worker_process import WorkerProcess
 from tests.real_chain import RealChain
 from tests.servers import Temporal
-from tests.webhooks.receiver import Receiver
 
 NAMESPACE, PASSWORD = "e2e", "only for tests"
 BLOCK_TIME_S = 0.25
@@ -128,16 +126,3 @@ async def system(crew: Crew, e2e_client: Client, environment: dict[str, str], tm
     await worker.kill()
     async for running in e2e_client.list_workflows("ExecutionStatus = 'Running'"):
         await e2e_client.get_workflow_handle(running.id).terminate()
-
-
-@pytest.fixture
-async def receiver() -> AsyncIterator[Receiver]:
-    """A webhook endpoint."""
-    received = Receiver()
-    runner = web.AppRunner(received.app(), access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    received.port = runner.addresses[0][1]
-    yield received
-    await runner.cleanup()

@@ -20,7 +20,7 @@ class WorkerProcess:
     def __init__(self, environment: Mapping[str, str], log: Path) -> None:
         # Nothing of the tests' own environment but what a program needs to run.
         kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
-        self._environment = {**kept, **environment}
+        self.environment = {**kept, **environment}
         self._log = log
         self._process: Process | None = None
 
@@ -31,7 +31,7 @@ class WorkerProcess:
                 sys.executable,
                 str(ROOT / "worker.py"),
                 *arguments,
-                env=self._environment,
+                env=self.environment,
                 cwd="/",
                 stdout=log,
                 stderr=log,

@@ -5,7 +5,11 @@ from __future__ import annotations
 from uuid import UUID
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
 
+from workflows.interface.batch import BatchInput
 from workflows.interface.names import (
     batch_id_for,
     batch_id_of,
@@ -22,6 +26,23 @@ def test_the_batch_id_of_an_idempotency_key_is_pinned() -> None:
     """The published namespace and form never change, or a repeated request would move on."""
     assert batch_id_for("alice", "order-1") == UUID("2f3d3d8f-58e9-5744-9a42-8d1be2bbaee2")
     assert batch_id_for("alice", "order-1") != batch_id_for("alic", "e\norder-1")
+
+
+@given(st.text(st.sampled_from("a \n\r\x1c\x85\u2028"), min_size=3, max_size=12))
+def test_no_two_senders_and_keys_share_a_batch_id(text: str) -> None:
+    """Keys may hold line breaks: what the id is made of reads as one sender and key only, as no sender holds one."""
+    breaks = [at for at, character in enumerate(text) if character == "\n"]
+    readings = {(text[:at], text[at + 1 :]) for at in breaks}
+    assert len({batch_id_for(*reading) for reading in readings}) <= 1
+    assert len({reading for reading in readings if is_sender(reading[0])}) <= 1
+
+
+def is_sender(text: str) -> bool:
+    """Whether a request may name this sender, as it stands."""
+    try:
+        return BatchInput(batch_id=BATCH_ID, from_user_id=text).from_user_id == text
+    except ValidationError:
+        return False
 
 
 def test_the_transfer_of_an_item_is_pinned() -> None:

@@ -123,12 +123,12 @@ async def test_a_paused_batch_binds_nothing_but_settles_what_is_bound(books: Boo
     await books.plain_batch(4, batch_id=BATCH)
     await books.creation.create(WHOLE)
     bound = await books.bind(slice_of(BATCH, 1, 2))
-    await books.runs.set_paused(BATCH, paused=True)
+    await books.runs.set_paused(BATCH, 1, paused=True)
     assert await books.bind(WHOLE) == []
     assert (await books.runs.find(BATCH)).status is BatchStatus.PAUSED
     await books.settle(bound)
     assert await books.statuses(BATCH) == "CCPP"
-    await books.runs.set_paused(BATCH, paused=False)
+    await books.runs.set_paused(BATCH, 1, paused=False)
     await books.settle(await books.bind(WHOLE))
     assert await books.statuses(BATCH) == "CCCC"
 
@@ -141,13 +141,13 @@ async def test_in_a_cancelled_batch_what_is_bound_finishes_and_nothing_else(
     await books.plain_batch(6, batch_id=BATCH)
     await books.creation.create(slice_of(BATCH, 1, 4))
     first, second = await books.bind(slice_of(BATCH, 1, 2), per_transaction=1)
-    await books.runs.set_cancelled(BATCH, "sold out")
-    await books.runs.cancel_page(BATCH, 0, 100)
+    await books.runs.set_cancelled(BATCH, 1, "sold out")
+    await books.runs.cancel_page(BATCH, 1, 0, 100)
     assert [s for s, _ in (await books.items(BATCH)).values()] == [*["PROCESSING"] * 2, *["CANCELLED"] * 4]
     await books.settle([first])
     await books.settle([second], say)
     assert [s for s, _ in (await books.items(BATCH)).values()] == ["COMPLETED", *["CANCELLED"] * 5]
-    result = (await books.runs.close(BATCH)).result
+    result = (await books.runs.close(BATCH, 1)).result
     assert (result.status, result.completed, result.cancelled) == (BatchStatus.CANCELLED, 1, 5)
     await books.batch([(n, "bob") for n in range(2, 7)], batch_id=OTHER)
     await books.run(OTHER)
@@ -157,7 +157,7 @@ async def test_in_a_cancelled_batch_what_is_bound_finishes_and_nothing_else(
 async def test_a_cancelled_batch_creates_nothing(books: Books) -> None:
     """Creating after the cut is rolled back whole."""
     await books.plain_batch(3, batch_id=BATCH)
-    await books.runs.set_cancelled(BATCH, None)
+    await books.runs.set_cancelled(BATCH, 1, None)
     assert (await books.creation.create(WHOLE)).stopped
     assert await books.pool.fetchval("SELECT count(*) FROM ticket_transfers") == 0
 
@@ -166,7 +166,7 @@ async def test_a_batch_with_open_items_cannot_close(books: Books) -> None:
     """An end is told only when there is one."""
     await books.plain_batch(1, batch_id=BATCH)
     with pytest.raises(RuntimeError, match="1 items are open"):
-        await books.runs.close(BATCH)
+        await books.runs.close(BATCH, 1)
 
 
 async def test_reopening_takes_what_may_move_and_leaves_the_rest(books: Books) -> None:
@@ -177,7 +177,7 @@ async def test_reopening_takes_what_may_move_and_leaves_the_rest(books: Books) -
     await books.lane()
     await books.batch([(1, "bob"), (2, "bob"), (2, "carol"), (50, "bob"), (3, "bob")], batch_id=BATCH)
     await books.run(BATCH, failed(FailureCode.RECIPIENT_REFUSED))
-    assert (await books.runs.close(BATCH)).result.status is BatchStatus.COMPLETED_WITH_FAILURES
+    assert (await books.runs.close(BATCH, 1)).result.status is BatchStatus.COMPLETED_WITH_FAILURES
     await books.tickets([3])
     again = await books.runs.open(BATCH, "run-2", retry_failed=True)
     assert (again.run_no, again.status) == (2, BatchStatus.PROCESSING)
@@ -185,7 +185,7 @@ async def test_reopening_takes_what_may_move_and_leaves_the_rest(books: Books) -
     assert page.reopened == 3
     assert await books.statuses(BATCH) == "PPFFP"
     await books.run(BATCH, retries_only=True)
-    result = (await books.runs.close(BATCH)).result
+    result = (await books.runs.close(BATCH, again.run_no)).result
     assert (result.status, result.completed, result.failed) == (BatchStatus.COMPLETED_WITH_FAILURES, 3, 2)
     assert await books.differences([move(ticket) for ticket in (1, 2, 3)]) == []
 
@@ -198,7 +198,7 @@ async def test_a_ticket_that_another_transfer_holds_is_not_reopened(books: Books
     """Reopening is no way around the lock."""
     await books.plain_batch(1, batch_id=BATCH)
     await books.run(BATCH, failed(FailureCode.RECIPIENT_REFUSED))
-    await books.runs.close(BATCH)
+    await books.runs.close(BATCH, 1)
     await books.batch([(1, "bob")], batch_id=OTHER)
     await books.creation.create(slice_of(OTHER, 1, 1))
     await books.runs.open(BATCH, "run-2", retry_failed=True)
@@ -212,7 +212,7 @@ async def test_a_run_is_opened_once_per_workflow_execution(books: Books) -> None
     for opened_by in ("run-1", "run-2"):
         assert (await books.runs.open(BATCH, opened_by, retry_failed=True)).run_no == 1
     await books.run(BATCH, failed(FailureCode.RECIPIENT_REFUSED))
-    await books.runs.close(BATCH)
+    await books.runs.close(BATCH, 1)
     assert (await books.runs.open(BATCH, "run-3", retry_failed=False)).run_no == 1
     assert (await books.runs.open(BATCH, "run-1", retry_failed=True)).run_no == 1
     assert (await books.runs.open(BATCH, "run-4", retry_failed=True)).run_no == 2
@@ -222,7 +222,7 @@ async def test_a_retry_that_has_nothing_to_retry_begins_no_run(books: Books) -> 
     """Where nothing failed, the stored result stands: no second run, no second event."""
     await books.plain_batch(1, batch_id=BATCH)
     await books.run(BATCH)
-    await books.runs.close(BATCH)
+    await books.runs.close(BATCH, 1)
     batch = await books.runs.open(BATCH, "run-2", retry_failed=True)
     assert (batch.run_no, batch.status.ended) == (1, True)
 
@@ -240,7 +240,7 @@ async def test_a_bound_item_cannot_be_failed_by_hand(books: Books) -> None:
     await books.creation.create(WHOLE)
     await books.bind(WHOLE)
     before = await books.snapshot()
-    assert await books.runs.fail_item(BATCH, 1, "INTERNAL", "a defect") is None
+    assert await books.runs.fail_item(BATCH, 1, 1, "INTERNAL", "a defect") is None
     assert await books.snapshot() == before
 
 

@@ -39,7 +39,7 @@ async def test_a_cancel_that_meets_a_failure_being_judged_cancels_its_item(
         await holder.execute("SELECT FROM chain_transactions FOR UPDATE")
         settling = asyncio.ensure_future(books.settle(bound, say))
         await until_waiting(books, settling)
-        await books.runs.set_cancelled(BATCH, "sold out")
+        await books.runs.set_cancelled(BATCH, 1, "sold out")
     await settling
     assert [status for status, _ in (await books.items(BATCH)).values()] == ["CANCELLED", "CANCELLED"]
     assert (await books.counts(BATCH)).cancelled == 2
@@ -52,7 +52,9 @@ async def test_the_cut_waits_for_steps_under_way(books: Books, name: str) -> Non
     async with transaction(books.pool) as step:
         await step.execute(load("transfers")["hold_control"], BATCH)
         cut = asyncio.ensure_future(
-            books.runs.set_paused(BATCH, paused=True) if name == "pause" else books.runs.set_cancelled(BATCH, None)
+            books.runs.set_paused(BATCH, 1, paused=True)
+            if name == "pause"
+            else books.runs.set_cancelled(BATCH, 1, None)
         )
         await until_waiting(books, cut)
         assert not await books.runs.is_stopped(BATCH)
@@ -76,7 +78,7 @@ async def test_a_plan_that_was_overtaken_binds_nothing(books: Books) -> None:
     settlement, ready = await books.binding.ready(WHOLE)
     await books.settle(await books.bind(WHOLE), failed(FailureCode.REVERTED))
     before = await books.snapshot()
-    [room] = await books.binding.rooms()
+    [room] = await books.binding.rooms(1)
     result = await books.binding.bind(BATCH, room.lane, planned(settlement, ready, 2))
     assert result.overtaken
     assert await books.snapshot() == before

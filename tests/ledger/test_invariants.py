@@ -183,15 +183,15 @@ async def test_a_binding_has_one_final_outcome(books: Books, bound: list[BoundTr
     """A second outcome of a binding is rejected."""
     await books.settle(bound)
     twice = (
-        "INSERT INTO chain_outcomes (transfer_id, binding_no, outcome, code)"
-        " SELECT transfer_id, binding_no, 'failed', 'REVERTED' FROM chain_outcomes"
+        "INSERT INTO chain_outcomes (transaction_id, position, outcome, code)"
+        " SELECT transaction_id, position, 'failed', 'REVERTED' FROM chain_outcomes"
     )
     await refused(books, asyncpg.UniqueViolationError, twice)
 
 
 async def test_an_outcome_belongs_to_a_binding(books: Books, bound: list[BoundTransaction]) -> None:
     """What was never bound has no outcome."""
-    unbound = "INSERT INTO chain_outcomes SELECT transfer_id, 2, 'moved' FROM chain_bindings"
+    unbound = "INSERT INTO chain_outcomes SELECT transaction_id, position + 100, 'moved' FROM chain_bindings"
     await refused(books, asyncpg.ForeignKeyViolationError, unbound)
 
 

@@ -57,8 +57,8 @@ STEPS: dict[str, tuple[Step, Step, Rows]] = {
     "creating holds tickets": (staged, lambda books: books.creation.create(WHOLE), TICKETS),
     "binding holds transfers": (created, lambda books: books.bind(WHOLE), TRANSFERS),
     "settling holds tickets": (bound, settle, TICKETS),
-    "cancelling holds items": (created, lambda books: books.runs.cancel_page(BATCH, 0, 100), ITEMS),
-    "cancelling holds transfers": (created, lambda books: books.runs.cancel_page(BATCH, 0, 100), TRANSFERS),
+    "cancelling holds items": (created, lambda books: books.runs.cancel_page(BATCH, 1, 0, 100), ITEMS),
+    "cancelling holds transfers": (created, lambda books: books.runs.cancel_page(BATCH, 1, 0, 100), TRANSFERS),
 }
 
 

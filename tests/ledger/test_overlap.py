@@ -95,22 +95,22 @@ async def keep_lanes(books: Books, chain: FakeChain, done: asyncio.Event) -> Non
 
 
 async def cancel(books: Books, batch_id: UUID) -> None:
-    await books.runs.set_cancelled(batch_id, "storm")
+    await books.runs.set_cancelled(batch_id, 1, "storm")
     for _ in range(2):
         after: int | None = 0
         while after is not None:
-            after = (await books.runs.cancel_page(batch_id, after, 13)).next_after
+            after = (await books.runs.cancel_page(batch_id, 1, after, 13)).next_after
 
 
 async def fail_some(books: Books, batch_id: UUID) -> None:
     for item_no in range(1, TICKETS + 1, 11):
-        await books.runs.fail_item(batch_id, item_no, "INTERNAL", "a defect")
+        await books.runs.fail_item(batch_id, 1, item_no, "INTERNAL", "a defect")
 
 
 async def pause_and_resume(books: Books, batch_id: UUID, done: asyncio.Event) -> None:
     while not done.is_set():
-        await books.runs.set_paused(batch_id, paused=True)
-        await books.runs.set_paused(batch_id, paused=False)
+        await books.runs.set_paused(batch_id, 1, paused=True)
+        await books.runs.set_paused(batch_id, 1, paused=False)
 
 
 async def reopen(books: Books, batch_id: UUID) -> None:
@@ -185,7 +185,7 @@ async def test_reopening_beside_other_batches_moves_no_ticket_twice(crowded: Boo
     first, second, third = BATCHES
     await all_at_once(*(work_off(crowded, chain, work) for one in (first, second) for work in slices(one)))
     for batch_id in (first, second):
-        await crowded.runs.close(batch_id)
+        await crowded.runs.close(batch_id, 1)
         await crowded.runs.open(batch_id, "run-2", retry_failed=True)
 
     async def reopen_and_work(batch_id: UUID) -> None:

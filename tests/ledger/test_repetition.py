@@ -80,7 +80,7 @@ async def half_bound(books: Books) -> None:
 
 async def cancelled_while_bound(books: Books) -> None:
     await bound(books)
-    await books.runs.set_cancelled(BATCH, "no more")
+    await books.runs.set_cancelled(BATCH, 1, "no more")
 
 
 async def all_transactions(books: Books) -> list[BoundTransaction]:
@@ -103,10 +103,10 @@ async def settle_in_parts(books: Books) -> None:
 
 
 async def cancel(books: Books) -> None:
-    await books.runs.set_cancelled(BATCH, "no more")
+    await books.runs.set_cancelled(BATCH, 1, "no more")
     after: int | None = 0
     while after is not None:
-        after = (await books.runs.cancel_page(BATCH, after, 3)).next_after
+        after = (await books.runs.cancel_page(BATCH, 1, after, 3)).next_after
 
 
 async def closed_with_failures(books: Books) -> None:
@@ -114,8 +114,8 @@ async def closed_with_failures(books: Books) -> None:
     await one_of_each_kind(books)
     await books.creation.create(WHOLE)
     await books.settle(await books.bind(WHOLE), failed(FailureCode.RECIPIENT_REFUSED))
-    await books.runs.fail_item(BATCH, 3, "TICKET_LOCKED", "another transfer was under way")
-    await books.runs.close(BATCH)
+    await books.runs.fail_item(BATCH, 1, 3, "TICKET_LOCKED", "another transfer was under way")
+    await books.runs.close(BATCH, 1)
     await books.run(OTHER, failed(FailureCode.RECIPIENT_REFUSED))
     await books.people("nobody")
 
@@ -144,12 +144,12 @@ SCENARIOS = {
     "settling": Scenario(bound, settle),
     "settling in parts": Scenario(bound, settle_in_parts),
     "settling what was cancelled": Scenario(cancelled_while_bound, settle),
-    "pausing": Scenario(created, lambda books: books.runs.set_paused(BATCH, paused=True)),
+    "pausing": Scenario(created, lambda books: books.runs.set_paused(BATCH, 1, paused=True)),
     "cancelling": Scenario(half_bound, cancel),
-    "failing a queued item": Scenario(half_bound, lambda books: books.runs.fail_item(BATCH, 9, "INTERNAL", REASON)),
-    "failing a live item": Scenario(half_bound, lambda books: books.runs.fail_item(BATCH, 5, "INTERNAL", REASON)),
+    "failing a queued item": Scenario(half_bound, lambda books: books.runs.fail_item(BATCH, 1, 9, "INTERNAL", REASON)),
+    "failing a live item": Scenario(half_bound, lambda books: books.runs.fail_item(BATCH, 1, 5, "INTERNAL", REASON)),
     "reopening": Scenario(retried, reopen),
-    "closing": Scenario(settled, lambda books: books.runs.close(BATCH)),
+    "closing": Scenario(settled, lambda books: books.runs.close(BATCH, 1)),
     "retrying a closed batch": Scenario(
         closed_with_failures, lambda books: books.runs.open(BATCH, "run-2", retry_failed=True)
     ),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from ledger.migrate import ChangedMigrationError, migrate
+import ledger.migrate
+from ledger.migrate import ChangedMigrationError, OldServerError, migrate
 from ledger.pool import Pool, transaction
 from ledger.queries import GROUPS, load
 
@@ -36,4 +37,11 @@ async def test_a_migration_changed_afterwards_is_refused(pool: Pool) -> None:
     async with transaction(pool) as connection:
         await connection.execute("UPDATE schema_migrations SET sha256 = 'another'")
     with pytest.raises(ChangedMigrationError, match=r"0001_initial\.sql was changed"):
+        await migrate(pool)
+
+
+async def test_an_old_server_is_refused(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server older than the schema needs is refused, with both versions."""
+    monkeypatch.setattr(ledger.migrate, "OLDEST_SERVER", 99)
+    with pytest.raises(OldServerError, match=r"PostgreSQL 99 or newer is needed, .*this server is \d\d$"):
         await migrate(pool)

@@ -14,6 +14,7 @@ from ledger.pool import Pool
 from ledger.staging import DUPLICATES_PAGE, BatchHeader, BatchWriter
 from ledger.webhooks import NewSubscription, WebhookLedger
 from tests.starter.conftest import SENDER
+from workflows.interface.batch import BatchCounts
 from workflows.interface.codes import BatchStatus, ErrorCode, ItemStatus, Settlement
 from workflows.interface.deliveries import RetryPolicy
 from workflows.interface.errors import RequestError
@@ -58,7 +59,7 @@ async def test_everything_of_a_batch_is_written(writer: BatchWriter, pool: Pool)
     ]
     report = await BatchReports(pool).batch(head.batch_id)
     assert report is not None
-    assert (report.settlement, report.item_count, report.queued, report.failed) == (Settlement.SINGLE, 3, 3, 0)
+    assert (report.settlement, report.counts) == (Settlement.SINGLE, BatchCounts(item_count=3, queued=3))
     assert (report.paused, report.cancel_requested, report.run_no) == (False, False, 0)
 
 
@@ -76,7 +77,7 @@ async def test_the_lowest_number_of_a_ticket_stands(writer: BatchWriter, pool: P
     assert (failed[2].failure_reason or "").endswith("item 2")
     report = await BatchReports(pool).batch(head.batch_id)
     assert report is not None
-    assert (report.item_count, report.queued, report.failed) == (6, 3, 3)
+    assert report.counts == BatchCounts(item_count=6, queued=3, failed=3)
     transfers = await pool.fetch("SELECT * FROM ticket_transfers ORDER BY item_no")
     assert [(t["item_no"], t["to_user_id"], t["recipient"] and t["recipient"].hex()) for t in transfers] == [
         *((3, "bob", None), (4, None, ADDRESS[2:].lower()), (5, "bob", None)),

@@ -1,4 +1,4 @@
-"""A real receiver on loopback, the sender, the ledger, and subscriptions with deliveries that are due."""
+"""The sender, the ledger, and subscriptions with deliveries that are due."""
 
 from __future__ import annotations
 
@@ -6,13 +6,11 @@ from collections.abc import AsyncIterator
 from uuid import UUID
 
 import pytest
-from aiohttp import web
 from temporalio.client import Client
 
 from ledger.pool import Pool
 from ledger.webhooks import NewSubscription, WebhookLedger
 from tests.servers import Temporal
-from tests.webhooks.receiver import Receiver
 from webhooks.sender import Sender, open_sender
 from workflows.interface.deliveries import Endpoint, RetryPolicy
 
@@ -24,19 +22,6 @@ QUICK = RetryPolicy(max_attempts=5, first_delay_s=0.01, delay_coefficient=1, max
 async def temporal_client(temporal: Temporal) -> Client:
     """A client of a namespace of these tests' own."""
     return await temporal.add_namespace("webhooks")
-
-
-@pytest.fixture
-async def receiver() -> AsyncIterator[Receiver]:
-    received = Receiver()
-    runner = web.AppRunner(received.app(), access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    received.port = runner.addresses[0][1]
-    yield received
-    received.release.set()
-    await runner.cleanup()
 
 
 @pytest.fixture

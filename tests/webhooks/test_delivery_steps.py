@@ -16,10 +16,12 @@ from temporalio.common import WorkflowIDReusePolicy
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import Worker
 
+from activities.faults import RaiseAlert
 from activities.maintenance import Maintenance
 from activities.waking import Waker
 from activities.webhooks import FailingPlaces, Webhooks
 from ledger.pool import Pool
+from ledger.runs import BatchRuns
 from ledger.webhooks import WebhookLedger
 from starter.schedules import SWEEP_INTERVAL, put_schedules
 from starter.webhooks import secret_text
@@ -43,6 +45,7 @@ class Service(NamedTuple):
     client: Client
     ledger: WebhookLedger
     sender: Sender
+    raise_alert: RaiseAlert
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Client]:
@@ -51,7 +54,7 @@ class Service(NamedTuple):
             self.client,
             task_queue=Queue.WEBHOOKS,
             workflows=[WebhookDelivery],
-            activities=[Webhooks(self.ledger, self.sender, SLOTS).drain_deliveries],
+            activities=[Webhooks(self.ledger, self.sender, self.raise_alert, SLOTS).drain_deliveries],
             max_concurrent_activities=SLOTS,
             workflow_runner=sandboxed(),
             build_id="test",
@@ -60,7 +63,7 @@ class Service(NamedTuple):
             self.client,
             task_queue=Queue.MAINTENANCE,
             workflows=[SweepWebhookDeliveries],
-            activities=[Maintenance(self.ledger, self.client).sweep_webhook_deliveries],
+            activities=[Maintenance(self.ledger, self.client, self.raise_alert).sweep_webhook_deliveries],
             workflow_runner=sandboxed(),
             build_id="test",
         )
@@ -69,8 +72,8 @@ class Service(NamedTuple):
 
 
 @pytest.fixture
-def service(temporal_client: Client, ledger: WebhookLedger, sender: Sender) -> Service:
-    return Service(temporal_client, ledger, sender)
+def service(temporal_client: Client, pool: Pool, ledger: WebhookLedger, sender: Sender) -> Service:
+    return Service(temporal_client, ledger, sender, BatchRuns(pool).raise_alert)
 
 
 async def left(pool: Pool, endpoints: list[Endpoint]) -> int:

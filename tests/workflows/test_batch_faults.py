@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from temporalio.api.sdk.v1 import WorkflowMetadata
 from temporalio.exceptions import ActivityError, ApplicationError
 
 from tests.fake_batch import FakeBatch, defect
 from tests.workflows.conftest import Fakes
+from workflows.defects import defect_signature
 from workflows.interface.codes import AlertKind, ErrorCode
 from workflows.interface.names import batch_workflow_id
-from workflows.slice_steps import defect_signature
 
 
 @pytest.mark.parametrize("step", ["create", "submit"])
@@ -65,6 +66,42 @@ async def test_a_defect_that_keeps_a_bound_item_from_settling_waits_for_a_person
     assert "item 2 is bound but can't be settled" in alert.message
 
 
+@pytest.mark.parametrize("slices_per_run", [1, 200])
+async def test_a_batch_that_waits_for_a_person_shows_paused(fakes: Fakes, slices_per_run: int) -> None:
+    """Its status, its details and the database say so, also where the run has only to wait for its slices."""
+    batch = FakeBatch(4, slice_size=2, window=2, slices_per_run=slices_per_run)
+    batch.poison["confirm"] = {2}
+    handle = await fakes.start(batch)
+    while (await handle.query("progress"))["status"] != "PAUSED":
+        pass
+    assert batch.paused
+    metadata = await handle.query("__temporal_workflow_metadata", result_type=WorkflowMetadata)
+    assert metadata.current_details.startswith("**PAUSED**")
+    assert "1 slices of 2 in flight" in metadata.current_details
+    batch.poison.clear()
+    await handle.signal("resume-batch")
+    assert (await handle.result())["completed"] == 4
+
+
+async def test_a_cancelled_batch_with_a_stuck_item_says_that_it_is_tried_again(fakes: Fakes) -> None:
+    """It can't be paused: nobody has to resume it, and it ends once the item can be settled."""
+    batch = FakeBatch(4, slice_size=4)
+    hold = batch.hold("confirm")
+    handle = await fakes.start(batch)
+    await hold.reached.wait()
+    await handle.signal("cancel-batch")
+    while not batch.cancelled:
+        await handle.query("progress")
+    batch.poison["confirm"] = {2}
+    batch.let_go("confirm")
+    while not (alerts := [alert for alert in fakes.transfers.alerts if alert.subject == handle.id]):
+        await handle.query("progress")
+    batch.poison.clear()
+    assert alerts[0].message.startswith("batch can't end its cancel, and tries again: item 2 is bound")
+    assert not batch.paused
+    assert (await handle.result())["completed"] == 4
+
+
 async def test_a_defect_of_a_step_of_the_whole_batch_is_alerted_and_tried_again(fakes: Fakes) -> None:
     """What can't be narrowed down to an item waits for whoever mends it; the batch isn't given up."""
     batch = FakeBatch(5)
@@ -72,7 +109,7 @@ async def test_a_defect_of_a_step_of_the_whole_batch_is_alerted_and_tried_again(
     handle = await fakes.start(batch)
     while not (alerts := [a for a in fakes.transfers.alerts if a.subject == handle.id]):
         await handle.query("progress")
-    assert "close the batch: KeyError: #" in alerts[0].message
+    assert "close the batch: KeyError: 17" in alerts[0].message
     batch.broken.clear()
     assert (await handle.result())["completed"] == 5
 

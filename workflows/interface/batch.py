@@ -65,6 +65,11 @@ class BatchCounts(Message):
     failed: int = 0
     cancelled: int = 0
 
+    @property
+    def ended(self) -> int:
+        """Items that are done with."""
+        return self.completed + self.failed + self.cancelled
+
 
 class BatchResult(Message):
     """Result of `BatchTransfer`, as of its end."""
@@ -164,17 +169,20 @@ class ReopenResult(Message):
 
 
 class ItemFault(Message):
-    """A defect narrowed down to one item."""
+    """A defect narrowed down to one item; `run_no` as in `ControlInput`."""
 
     batch_id: UUID
+    run_no: int
     item_no: int
     message: str
 
 
 class ControlInput(Message):
-    """Pause, resume or cancel, for the database."""
+    """Pause, resume, cancel or close, for the database."""
 
     batch_id: UUID
+    run_no: int
+    """The run that says so: a late copy of the step must not touch a later run."""
     reason: str | None = None
 
 

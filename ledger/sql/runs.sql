@@ -40,8 +40,8 @@ UPDATE batch_controls SET paused = $2, changed_at = now() WHERE batch_id = $1 AN
 
 -- name: show_paused
 -- The batch's status follows its pause.
-UPDATE batch_transfers SET status = CASE WHEN $2 THEN 'PAUSED'::batch_status WHEN run_no = 0 THEN 'QUEUED' ELSE 'PROCESSING' END
-WHERE batch_id = $1 AND status IN ('QUEUED', 'PROCESSING', 'PAUSED');
+UPDATE batch_transfers SET status = CASE WHEN $2 THEN 'PAUSED'::batch_status ELSE 'PROCESSING' END
+WHERE batch_id = $1 AND status IN ('PROCESSING', 'PAUSED');
 
 -- name: set_cancelled
 -- The cut of cancel: waits for every creation and binding under way; afterwards none begins.

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from activities.lane_waking import LaneWaker
-from chain.heads import check_lane, check_operators, first_nonce, read_accounts, read_chain_id, without_code
+from chain.heads import check_lane, check_operators, first_nonce, read_accounts, read_chain_id
 from chain.quantities import to_hex
+from chain.recipients import Recipients
 from chain.rpc import JsonRpc
 from ledger.lanes import LaneHead, Lanes
 from worker_settings import SettingsError, WorkerSettings
@@ -46,8 +47,8 @@ async def ready_lanes(
 
 
 async def _check_contracts(rpc: JsonRpc, contracts: Mapping[str, bytes], chain_id: int) -> None:
-    absent = await without_code(rpc, list(contracts.values()))
-    told = [f"{name}: there is no contract at {to_hex(one)}" for name, one in contracts.items() if one in absent]
+    found = await Recipients(rpc).with_code(contracts.values())
+    told = [f"{name}: there is no contract at {to_hex(one)}" for name, one in contracts.items() if one not in found]
     if told:
         why = f"on chain {chain_id} (CHAIN_RPC_URL): correct the address or the node"
         raise SettingsError("\n".join(f"{line} {why}" for line in told))

@@ -117,12 +117,6 @@ def check_lane(lane: Lane, account: Account, settled_nonces: int, allocated_nonc
         raise ForeignNonceError(lane, seen, allocated_nonces)
 
 
-async def without_code(rpc: JsonRpc, addresses: Sequence[bytes]) -> list[bytes]:
-    """Those of the addresses where no contract lives."""
-    replies = await rpc.batch([Call("eth_getCode", (to_hex(address), "latest")) for address in addresses])
-    return [address for address, reply in zip(addresses, replies, strict=True) if not to_bytes(_certain(reply))]
-
-
 async def check_operators(rpc: JsonRpc, router: bytes, tickets: bytes, signers: Sequence[bytes]) -> None:
     """Sees that the lanes may use both contracts and that the router may move tickets.
 

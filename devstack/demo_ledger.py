@@ -39,6 +39,7 @@ class DemoLedger:
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
+        self._reports = BatchReports(pool)
 
     async def subscribe(self, url: str, secret: bytes, user_id: str) -> UUID:
         """Subscribes the URL to all events of the user."""
@@ -47,7 +48,7 @@ class DemoLedger:
 
     async def progress(self, batch_id: UUID) -> BatchReport | None:
         """The batch with its counters; None while it isn't written yet."""
-        return await BatchReports(self._pool).batch(batch_id)
+        return await self._reports.batch(batch_id)
 
     async def items(self, batch_id: UUID) -> list[ItemRow]:
         """All items in order."""

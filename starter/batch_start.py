@@ -15,9 +15,10 @@ from ledger.batch_reports import BatchReports
 from ledger.staging import BatchHeader, BatchWriter
 from starter.client import TransferClient
 from starter.connections import connect_temporal, open_postgres
+from starter.counting import counted
 from starter.exit_codes import ExitCode
 from starter.input_files import format_by_name, read_items
-from starter.printing import counted, say
+from starter.printing import say
 from starter.reporting import report_end
 from starter.requests import BatchStarted
 from starter.staging import StagedStarter

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ledger.fingerprint import StagedItem
+from starter.counting import counted
 from starter.input_faults import FaultList, InputFault
 from starter.input_lines import LINE, Lines, UnreadableError
 from workflows.interface.batch import MAX_ITEMS
@@ -94,7 +95,7 @@ def _csv_items(lines: Lines, faults: FaultList) -> Iterator[StagedItem]:
     check = _Checker(faults)
     for line_no, row in _csv_rows(rows, lines, faults):
         if len(row) != width:
-            what = f"{len(row)} field{'' if len(row) == 1 else 's'} where the header has {width}"
+            what = f"{counted(len(row), 'field')} where the header has {width}"
             faults.add(InputFault(line_no, LINE, what, "quote a field that holds a comma"))
         elif (item := check.item(line_no, row[ticket_at], row[to_at])) is not None:
             yield item

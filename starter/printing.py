@@ -22,11 +22,6 @@ def say(message: str) -> None:
     print("\n".join(map(printable, message.split("\n"))), file=sys.stderr, flush=True)
 
 
-def counted(count: int, noun: str) -> str:
-    """The count with its noun: "1 item", "2,000 items"."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
-
-
 def safe(text: str) -> Text:
     """A table's cell of a stranger's text: neither markup nor control characters work in it."""
     return Text(printable(text))

@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 from pydantic import ValidationError
 
 from ledger.fingerprint import StagedItem
+from starter.counting import counted
 from workflows.interface.batch import BatchInput, BatchItem
 from workflows.interface.codes import BatchStatus, ErrorCode, Settlement
 from workflows.interface.errors import RequestError
@@ -36,8 +37,7 @@ class BatchLabel(NamedTuple):
     @property
     def summary(self) -> str:
         """The static summary of the workflow."""
-        plural = "" if self.item_count == 1 else "s"
-        count = "batch" if self.item_count is None else f"{self.item_count:,} ticket{plural}"
+        count = "batch" if self.item_count is None else counted(self.item_count, "ticket")
         return count if self.from_user_id is None else f"{count} of {self.from_user_id}"
 
 

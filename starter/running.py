@@ -8,10 +8,11 @@ from typing import Any
 
 import typer
 
+from starter.counting import counted
 from starter.errors import SettingsError
 from starter.exit_codes import ExitCode, exit_code_of
 from starter.input_faults import InputFaultsError
-from starter.printing import counted, say
+from starter.printing import say
 from workflows.interface.errors import InfrastructureError, RequestError
 
 

@@ -15,9 +15,9 @@ from chain.heads import (
     read_accounts,
     read_chain_id,
     read_head,
-    without_code,
 )
 from chain.quantities import to_int
+from chain.recipients import Recipients
 from tests.real_chain import RealChain, fresh_address
 from workflows.interface.chain import Lane
 
@@ -83,4 +83,4 @@ async def test_missing_operators_are_named(real_chain: RealChain) -> None:
 async def test_addresses_without_code_are_found(real_chain: RealChain) -> None:
     """An address where no contract lives is told from one where one does."""
     nowhere = fresh_address()
-    assert await without_code(real_chain.rpc, [real_chain.router, nowhere]) == [nowhere]
+    assert await Recipients(real_chain.rpc).with_code([real_chain.router, nowhere]) == {real_chain.router}

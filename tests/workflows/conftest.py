@@ -85,6 +85,12 @@ class Fakes(NamedTuple):
         return [method for method in methods if hasattr(method, "__temporal_activity_definition")]
 
 
+async def until_status(handle: WorkflowHandle[Any, Any], status: str) -> None:
+    """Asks until the workflow says so."""
+    while (await handle.query("progress"))["status"] != status:
+        pass
+
+
 @asynccontextmanager
 async def working_fakes(client: Client, max_cached_workflows: int = 500) -> AsyncIterator[Fakes]:
     """Workers on all queues, set up as the real worker's are."""

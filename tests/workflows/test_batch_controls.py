@@ -10,7 +10,7 @@ from temporalio.api.enums.v1 import EventType
 from temporalio.client import WorkflowHandle
 
 from tests.fake_batch import FakeBatch
-from tests.workflows.conftest import Fakes
+from tests.workflows.conftest import Fakes, until_status
 
 STAGES = ["open", "create", "submit", "confirm"]
 Handle = WorkflowHandle[Any, Any]
@@ -142,12 +142,6 @@ async def test_a_pause_at_any_stage_binds_nothing_more_until_resumed(fakes: Fake
     result = await handle.result()
     assert (result["status"], result["completed"]) == ("COMPLETED", 40)
     assert set(batch.moves.values()) == {1}
-
-
-async def until_status(handle: Handle, status: str) -> None:
-    """Asks until the workflow says so."""
-    while (await handle.query("progress"))["status"] != status:
-        pass
 
 
 async def test_a_paused_batch_can_be_cancelled(fakes: Fakes) -> None:

@@ -7,7 +7,7 @@ from temporalio.api.sdk.v1 import WorkflowMetadata
 from temporalio.exceptions import ActivityError, ApplicationError
 
 from tests.fake_batch import FakeBatch, defect
-from tests.workflows.conftest import Fakes
+from tests.workflows.conftest import Fakes, until_status
 from workflows.defects import defect_signature
 from workflows.interface.codes import AlertKind, ErrorCode
 from workflows.interface.names import batch_workflow_id
@@ -72,8 +72,7 @@ async def test_a_batch_that_waits_for_a_person_shows_paused(fakes: Fakes, slices
     batch = FakeBatch(4, slice_size=2, window=2, slices_per_run=slices_per_run)
     batch.poison["confirm"] = {2}
     handle = await fakes.start(batch)
-    while (await handle.query("progress"))["status"] != "PAUSED":
-        pass
+    await until_status(handle, "PAUSED")
     assert batch.paused
     metadata = await handle.query("__temporal_workflow_metadata", result_type=WorkflowMetadata)
     assert metadata.current_details.startswith("**PAUSED**")

@@ -13,7 +13,7 @@ from ledger import queries
 from ledger.counters import counts_of
 from ledger.pool import Pool
 from workflows.interface.batch import BatchCounts
-from workflows.interface.codes import BatchStatus, ItemStatus, Settlement
+from workflows.interface.codes import BatchStatus, ItemOrder, ItemStatus, Settlement, TransferKind
 
 PAGE_SIZE = 1_000
 
@@ -24,6 +24,9 @@ class BatchReport(NamedTuple):
     batch_id: UUID
     from_user_id: str
     settlement: Settlement
+    kind: TransferKind
+    expires_at: datetime | None
+    order: ItemOrder
     status: BatchStatus
     run_no: int
     reason: str | None
@@ -100,7 +103,12 @@ class BatchReports:
 def _batch_of(row: asyncpg.Record) -> BatchReport:
     own = {name: row[name] for name in BatchReport._fields if name != "counts"}
     report = BatchReport(**own, counts=counts_of(row))
-    return report._replace(settlement=Settlement(report.settlement), status=BatchStatus(report.status))
+    return report._replace(
+        settlement=Settlement(report.settlement),
+        kind=TransferKind(report.kind),
+        order=ItemOrder(report.order),
+        status=BatchStatus(report.status),
+    )
 
 
 def _item_of(row: asyncpg.Record) -> ItemReport:

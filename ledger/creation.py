@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
 
 from ledger.counters import Change, count
+from ledger.dead_letters import bury_transfers
 from ledger.events import emit_transfer_events
 from ledger.pool import Connection, Pool, transaction
 from ledger.queries import load
 from ledger.ranges import over_range
 from workflows.interface.addresses import is_address_text
 from workflows.interface.batch import Slice
-from workflows.interface.codes import EventType, FailureCode
+from workflows.interface.codes import EventType, FailureCode, TransferKind
+from workflows.interface.options import GIFT_LIFETIME
 from workflows.interface.tries import Verdict, after_failure
-from workflows.interface.validation import Accepted, Known, QueuedItem, Rejected, Ticket
+from workflows.interface.validation import Accepted, Known, QueuedItem, Rejected, Ticket, judge_gift
 
 _SQL = load("transfers")
 
@@ -34,10 +36,18 @@ class Created(NamedTuple):
     stopped: bool = False
 
 
-class _Batch(NamedTuple):
+class BatchHead(NamedTuple):
+    """What creating and reopening need to know of a batch."""
+
     batch_id: UUID
     from_user_id: str
     settlement: str
+    kind: TransferKind
+    expires_at: datetime | None
+
+    def judged(self, verdict: Accepted | Rejected) -> Accepted | Rejected:
+        """The verdict on an item of this batch."""
+        return judge_gift(verdict) if self.kind is TransferKind.GIFT else verdict
 
 
 class _Sorted(NamedTuple):
@@ -78,26 +88,28 @@ class TransferCreation:
         rows = await connection.fetch(*over_range(_SQL, "items_to_create", work))
         if not rows:
             return Created(frozenset()), []
-        batch = await self._batch(connection, work.batch_id)
+        batch = await head_of(connection, work.batch_id)
         items = [QueuedItem(*row.values()) for row in rows]
         known = await known_of(connection, _SQL["lock_tickets"], batch.from_user_id, items, self._own_contracts)
-        verdicts = [self._judge(item, known) for item in items]
+        verdicts = [batch.judged(self._judge(item, known)) for item in items]
         accepted = [verdict for verdict in verdicts if isinstance(verdict, Accepted)]
         rejected = [verdict for verdict in verdicts if isinstance(verdict, Rejected)]
         live = await self._insert_accepted(connection, batch, accepted)
         locked = await self._locked(connection, [a for a in accepted if a.item.transfer_id not in live])
         waiting = [item for item in locked if _locked_verdict(item).delay is not None]
         failed = await self._insert_failed(connection, batch, rejected)
-        created = await self._take_up(connection, batch.batch_id, _Sorted(items, live, failed, rejected, waiting))
+        created = await self._take_up(connection, batch, _Sorted(items, live, failed, rejected, waiting))
         return created, [item for item in locked if _locked_verdict(item).delay is None]
 
     async def _give_up(self, connection: Connection, batch_id: UUID, items: Sequence[QueuedItem]) -> Created:
         rejected = [_gives_up(item) for item in items]
-        failed = await self._insert_failed(connection, await self._batch(connection, batch_id), rejected)
-        return await self._take_up(connection, batch_id, _Sorted(items, set(), failed, rejected, ()))
+        batch = await head_of(connection, batch_id)
+        failed = await self._insert_failed(connection, batch, rejected)
+        return await self._take_up(connection, batch, _Sorted(items, set(), failed, rejected, ()))
 
-    async def _take_up(self, connection: Connection, batch_id: UUID, items: _Sorted) -> Created:
+    async def _take_up(self, connection: Connection, batch: BatchHead, items: _Sorted) -> Created:
         """Items, the cut, events and counters, in that order of locks."""
+        batch_id = batch.batch_id
         begun = items.live | items.failed | {item.transfer_id for item in items.waiting}
         numbers = [item.item_no for item in items.all if item.transfer_id in begun]
         await connection.execute(_SQL["hold_items"], batch_id, numbers)
@@ -106,20 +118,25 @@ class TransferCreation:
             connection, batch_id, [r for r in items.rejected if r.item.transfer_id in items.failed]
         )
         await postpone_items(connection, batch_id, [(i.item_no, *_locked_verdict(i)[1:]) for i in items.waiting])
+        given = await self._complete_gifts(connection, batch, items)
         await hold_uncancelled(connection, batch_id)
         woken = await emit_transfer_events(connection, items.live, EventType.TRANSFER_CREATED)
         woken |= await emit_transfer_events(connection, items.failed, EventType.TRANSFER_FAILED)
-        change = Change(queued=-len(taken), processing=len(taken) - ended, failed=ended)
+        await bury_transfers(connection, items.failed)
+        change = Change(queued=-len(taken), processing=len(taken) - ended - given, failed=ended, completed=given)
         await count(connection, batch_id, change)
         return Created(woken)
 
-    async def _batch(self, connection: Connection, batch_id: UUID) -> _Batch:
-        row = await connection.fetchrow(_SQL["batch_head"], batch_id)
-        if row is None:
-            raise LookupError(f"batch {batch_id} isn't in the database")
-        return _Batch(batch_id, row["from_user_id"], row["settlement"])
+    async def _complete_gifts(self, connection: Connection, batch: BatchHead, items: _Sorted) -> int:
+        """A gift's item has nothing left to do once the gift waits. Answers how many this call completed."""
+        if batch.kind is not TransferKind.GIFT or not items.live:
+            return 0
+        numbers = [item.item_no for item in items.all if item.transfer_id in items.live]
+        return len(await connection.fetch(_SQL["complete_gift_items"], batch.batch_id, numbers))
 
-    async def _insert_accepted(self, connection: Connection, batch: _Batch, accepted: Sequence[Accepted]) -> set[UUID]:
+    async def _insert_accepted(
+        self, connection: Connection, batch: BatchHead, accepted: Sequence[Accepted]
+    ) -> set[UUID]:
         rows = await connection.fetch(
             _SQL["insert_accepted"],
             batch.batch_id,
@@ -129,6 +146,9 @@ class TransferCreation:
             [a.item.item_no for a in accepted],
             [a.item.ticket_id for a in accepted],
             *columns_of(accepted),
+            batch.kind,
+            batch.expires_at,
+            GIFT_LIFETIME,
         )
         return {row[0] for row in rows}
 
@@ -140,7 +160,7 @@ class TransferCreation:
         theirs = {row[0] for row in await connection.fetch(_SQL["existing_transfers"], ids)}
         return [a.item for a in left_out if a.item.transfer_id not in theirs]
 
-    async def _insert_failed(self, connection: Connection, batch: _Batch, rejected: Sequence[Rejected]) -> set[UUID]:
+    async def _insert_failed(self, connection: Connection, batch: BatchHead, rejected: Sequence[Rejected]) -> set[UUID]:
         if not rejected:
             return set()
         rows = await connection.fetch(
@@ -153,8 +173,17 @@ class TransferCreation:
             [r.item.ticket_id for r in rejected],
             [r.code.value for r in rejected],
             [r.reason for r in rejected],
+            batch.kind,
         )
         return {row[0] for row in rows}
+
+
+async def head_of(connection: Connection, batch_id: UUID) -> BatchHead:
+    """What creating and reopening need to know of the batch."""
+    row = await connection.fetchrow(_SQL["batch_head"], batch_id)
+    if row is None:
+        raise LookupError(f"batch {batch_id} isn't in the database")
+    return BatchHead(batch_id, row["from_user_id"], row["settlement"], TransferKind(row["kind"]), row["expires_at"])
 
 
 async def known_of(
@@ -167,7 +196,7 @@ async def known_of(
     """Holds the items' tickets and reads what judging needs."""
     tickets = await connection.fetch(lock_statement, [item.ticket_id for item in items])
     names = [item.recipient for item in items if not is_address_text(item.recipient)]
-    addresses = [a for a in (_address_bytes(item.recipient) for item in items) if a is not None]
+    addresses = [a for a in (address_bytes(item.recipient) for item in items) if a is not None]
     wallets = await connection.fetch(_SQL["known_wallets"], names, addresses)
     return Known(
         from_user_id,
@@ -223,7 +252,8 @@ def columns_of(accepted: Sequence[Accepted]) -> tuple[list[str | None], list[byt
     )
 
 
-def _address_bytes(recipient: str) -> bytes | None:
+def address_bytes(recipient: str) -> bytes | None:
+    """The 20 bytes of an address as text, whatever its checksum; None where it is no address."""
     if not is_address_text(recipient) or len(recipient) != 42:
         return None
     try:

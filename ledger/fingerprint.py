@@ -12,8 +12,10 @@ from typing import NamedTuple
 from Crypto.Hash import keccak
 
 from workflows.interface.addresses import canonical_recipient
-from workflows.interface.codes import Settlement
+from workflows.interface.codes import Settlement, TransferKind
+from workflows.interface.options import BatchOptions
 from workflows.interface.requests import RequestFingerprint
+from workflows.interface.transfer import TransferInput
 
 
 class StagedItem(NamedTuple):
@@ -28,12 +30,20 @@ def keccak256(data: bytes) -> bytes:
     return keccak.new(data=data, digest_bits=256).digest()
 
 
-def request_sha256(from_user_id: str, items: Iterable[StagedItem], settlement: Settlement) -> bytes:
+def request_sha256(from_user_id: str, items: Iterable[StagedItem], options: BatchOptions) -> bytes:
     """The 32 bytes that stand for a whole request held in memory."""
     fingerprint = RequestFingerprint(from_user_id)
     for item in items:
         add_item(fingerprint, item)
-    return fingerprint.digest(settlement)
+    return fingerprint.digest(options)
+
+
+def transfer_sha256(request: TransferInput) -> bytes:
+    """The 32 bytes that stand for a request of one transfer: those of a batch with this one item."""
+    options = BatchOptions(
+        request.settlement or Settlement.BATCHED, request.kind or TransferKind.DIRECT, request.expires_at
+    )
+    return request_sha256(str(request.from_user_id), [StagedItem(str(request.ticket_id), str(request.to))], options)
 
 
 def add_item(fingerprint: RequestFingerprint, item: StagedItem) -> None:

@@ -8,12 +8,16 @@ from uuid import UUID
 import asyncpg
 
 from ledger.counters import Change, count
-from ledger.creation import Judge, StoppedError, columns_of, hold_uncancelled, known_of
+from ledger.creation import Judge, StoppedError, columns_of, head_of, hold_uncancelled, known_of
+from ledger.dead_letters import resolve_transfers
+from ledger.events import emit_transfer_events
 from ledger.pool import Connection, Pool, transaction
 from ledger.queries import load
 from ledger.ranges import over_range
 from ledger.runs import hold_run
 from workflows.interface.batch import DueAgain, Slice
+from workflows.interface.codes import EventType, TransferKind
+from workflows.interface.options import GIFT_LIFETIME
 from workflows.interface.slices import ItemRange
 from workflows.interface.validation import Accepted, QueuedItem
 
@@ -21,10 +25,11 @@ _SQL = load("transfers")
 
 
 class ReopenedPage(NamedTuple):
-    """One page of reopening: where the next begins (None: done), and how many were reopened."""
+    """One page of reopening: where the next begins (None: done), how many were reopened, and whom to wake."""
 
     next_after: int | None
     reopened: int
+    subscription_ids: frozenset[UUID] = frozenset()
 
 
 class Retries:
@@ -60,18 +65,32 @@ class Retries:
         rows = await connection.fetch(_SQL["page_to_reopen"], batch_id, after_item, run_no, page_size)
         if not rows:
             return ReopenedPage(None, 0)
-        [head] = await connection.fetch(_SQL["batch_head"], batch_id)
+        batch = await head_of(connection, batch_id)
         items = [QueuedItem(*row.values()) for row in rows]
         statement = _SQL["lock_tickets_alone"]
-        known = await known_of(connection, statement, head["from_user_id"], items, self._own_contracts)
-        accepted = [v for v in (self._judge(item, known) for item in items) if isinstance(v, Accepted)]
-        ids = [a.item.transfer_id for a in accepted]
-        reopened = await connection.fetch(_SQL["reopen_transfers"], ids, *columns_of(accepted))
+        known = await known_of(connection, statement, batch.from_user_id, items, self._own_contracts)
+        verdicts = [batch.judged(self._judge(item, known)) for item in items]
+        accepted = [verdict for verdict in verdicts if isinstance(verdict, Accepted)]
+        reopened = await connection.fetch(
+            _SQL["reopen_transfers"],
+            [a.item.transfer_id for a in accepted],
+            *columns_of(accepted),
+            batch.expires_at,
+            GIFT_LIFETIME,
+        )
+        ids = [row["transfer_id"] for row in reopened]
+        await resolve_transfers(connection, ids)
         numbers = sorted(row["item_no"] for row in reopened)
         await connection.fetch(_SQL["reopen_items"], batch_id, numbers)
+        if batch.kind is not TransferKind.GIFT:
+            await hold_uncancelled(connection, batch_id)
+            await count(connection, batch_id, Change(failed=-len(numbers), processing=len(numbers)))
+            return ReopenedPage(rows[-1]["item_no"], len(numbers))
+        await connection.fetch(_SQL["complete_gift_items"], batch_id, numbers)
         await hold_uncancelled(connection, batch_id)
-        await count(connection, batch_id, Change(failed=-len(numbers), processing=len(numbers)))
-        return ReopenedPage(rows[-1]["item_no"], len(numbers))
+        woken = await emit_transfer_events(connection, ids, EventType.TRANSFER_CREATED)
+        await count(connection, batch_id, Change(failed=-len(numbers), completed=len(numbers)))
+        return ReopenedPage(rows[-1]["item_no"], len(numbers), woken)
 
 
 def _due_again(row: asyncpg.Record) -> DueAgain:

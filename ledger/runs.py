@@ -9,12 +9,22 @@ from uuid import UUID
 import asyncpg
 
 from ledger.counters import Change, count, read_counts
+from ledger.dead_letters import bury_transfers
 from ledger.events import emit_batch_event, emit_transfer_events
 from ledger.pool import Connection, Pool, transaction
 from ledger.queries import load
 from workflows.interface.batch import BatchCounts, BatchResult
-from workflows.interface.codes import AlertKind, BatchStatus, ErrorCode, EventType, Settlement
+from workflows.interface.codes import (
+    AlertKind,
+    BatchStatus,
+    ErrorCode,
+    EventType,
+    ItemOrder,
+    Settlement,
+    TransferKind,
+)
 from workflows.interface.errors import RequestError
+from workflows.interface.options import BatchOptions
 
 _SQL, _TRANSFERS = load("runs"), load("transfers")
 
@@ -29,7 +39,7 @@ class BatchRow(NamedTuple):
     batch_id: UUID
     from_user_id: str
     request_sha256: bytes
-    settlement: Settlement
+    options: BatchOptions
     status: BatchStatus
     item_count: int
     run_no: int
@@ -175,6 +185,7 @@ class BatchRuns:
         args = ([item_no], [code], [reason], [item["tries"]])
         ended = len(await connection.fetch(_TRANSFERS["fail_items"], batch_id, *args))
         woken = await emit_transfer_events(connection, [item["transfer_id"]], EventType.TRANSFER_FAILED)
+        await bury_transfers(connection, [item["transfer_id"]])
         change = Change(queued=-len(taken), processing=len(taken) - ended, failed=ended)
         await count(connection, batch_id, change)
         return woken
@@ -267,7 +278,12 @@ def _batch_of(row: asyncpg.Record) -> BatchRow:
         batch_id=row["batch_id"],
         from_user_id=row["from_user_id"],
         request_sha256=row["request_sha256"],
-        settlement=Settlement(row["settlement"]),
+        options=BatchOptions(
+            Settlement(row["settlement"]),
+            TransferKind(row["kind"]),
+            row["expires_at"],
+            ItemOrder(row["item_order"]),
+        ),
         status=BatchStatus(row["status"]),
         item_count=row["item_count"],
         run_no=row["run_no"],

@@ -18,8 +18,9 @@ from ledger import queries
 from ledger.fingerprint import StagedItem, add_item
 from ledger.pool import Connection, Pool, transaction
 from workflows.interface.batch import MAX_ITEMS
-from workflows.interface.codes import BatchStatus, ErrorCode, FailureCode, Settlement
+from workflows.interface.codes import BatchStatus, ErrorCode, FailureCode
 from workflows.interface.errors import RequestError
+from workflows.interface.options import BatchOptions, canonical_time
 from workflows.interface.requests import RequestFingerprint
 
 WRITE_TIMEOUT_S = 600.0
@@ -48,7 +49,7 @@ class BatchHeader(NamedTuple):
 
     batch_id: UUID
     from_user_id: str
-    settlement: Settlement
+    options: BatchOptions = BatchOptions()
 
 
 class StoredBatch(NamedTuple):
@@ -81,7 +82,8 @@ class BatchWriter:
         doesn't grow with the number of items.
 
         Raises:
-            RequestError: INVALID_INPUT (unknown sender, no items, too many), BATCH_CONTENT_DIFFERS.
+            RequestError: INVALID_INPUT (unknown sender, no items, too many, gifts that have expired), or
+                BATCH_CONTENT_DIFFERS.
         """
         async with transaction(self._pool) as connection:
             # A second writer of the same id waits for the first, however long its stream is.
@@ -103,14 +105,22 @@ class BatchWriter:
             )
 
     async def _claim(self, connection: Connection, header: BatchHeader) -> bool:
-        claimed = await connection.fetchval(
+        settlement, kind, expires_at, order = header.options
+        expired = await connection.fetchval(
             self._sql["claim_batch_id"],
             header.batch_id,
             header.from_user_id,
-            header.settlement,
+            settlement,
+            kind,
+            expires_at,
+            order,
             timeout=WRITE_TIMEOUT_S,
         )
-        return claimed is not None
+        if expired and expires_at is not None:
+            raise RequestError(
+                ErrorCode.INVALID_INPUT, f"expiresAt must lie in the future, {canonical_time(expires_at)} is past"
+            )
+        return expired is not None
 
     async def _fill(self, connection: Connection, header: BatchHeader, stream: _FingerprintedItems) -> StoredBatch:
         batch_id, sql = header.batch_id, self._sql
@@ -174,7 +184,7 @@ class _FingerprintedItems:
 
     def sha256(self) -> bytes:
         """The request's fingerprint, once the stream has been read."""
-        return self._fingerprint.digest(self._header.settlement)
+        return self._fingerprint.digest(self._header.options)
 
     async def read_to_end(self) -> None:
         """Reads what a stored batch is compared with."""

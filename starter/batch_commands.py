@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
 from typing import Annotated
 from uuid import UUID
 
@@ -17,13 +18,24 @@ from starter.connections import connect_temporal, open_postgres
 from starter.exit_codes import ExitCode
 from starter.printing import print_batch, print_batches, say
 from starter.reporting import details_of, print_items, print_items_json, report_end
-from starter.requests import checked_reason, checked_user_id, chosen_batch_id
+from starter.requests import checked_options, checked_reason, checked_user_id, chosen_batch_id
 from starter.running import run
+from starter.times import moment, span
+from starter.transfer_requests import chosen_expiry
 from starter.views import batch_view
 from starter.watching import BatchWatch
 from workflows.interface.batch import MAX_ITEMS
-from workflows.interface.codes import BatchStatus, ErrorCode, FailureCode, ItemStatus, Settlement
+from workflows.interface.codes import (
+    BatchStatus,
+    ErrorCode,
+    FailureCode,
+    ItemOrder,
+    ItemStatus,
+    Settlement,
+    TransferKind,
+)
 from workflows.interface.errors import RequestError
+from workflows.interface.options import BatchOptions
 
 app = typer.Typer(no_args_is_help=True, help="Batches: start, show, list, pause, resume, cancel, retry, watch.")
 
@@ -33,7 +45,8 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON (camelCase).")]
 
 @app.command(
     epilog="Examples:\n\n  transfers batch start season.csv --from alice --watch\n\n"
-    "  cat items.jsonl | transfers batch start - --from alice --idempotency-key order-17"
+    "  cat items.jsonl | transfers batch start - --from alice --idempotency-key order-17\n\n"
+    "  transfers batch start gifts.csv --from alice --kind gift --expires-in 36h"
 )
 def start(
     file: Annotated[str, typer.Argument(metavar="FILE", help="CSV or JSON Lines (.csv, .jsonl); - reads stdin.")],
@@ -46,6 +59,19 @@ def start(
     settlement: Annotated[
         Settlement, typer.Option(help="Many transfers in one chain transaction, or one each.")
     ] = Settlement.BATCHED,
+    kind: Annotated[
+        TransferKind, typer.Option(help="Move the tickets, or offer them as gifts that wait to be accepted.")
+    ] = TransferKind.DIRECT,
+    expires_at: Annotated[
+        datetime | None, typer.Option(parser=moment, metavar="TIME", help="Gifts wait until then: ISO 8601 with zone.")
+    ] = None,
+    expires_in: Annotated[
+        timedelta | None,
+        typer.Option(parser=span, metavar="SPAN", help="Gifts wait so long from now: 90s, 15m, 36h, 7d (default 7d)."),
+    ] = None,
+    order: Annotated[
+        ItemOrder, typer.Option(help="Items side by side, or one at a time in their order (slow).")
+    ] = ItemOrder.PARALLEL,
     watch: Annotated[bool, typer.Option("--watch", help="Show progress until the batch has ended.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -58,7 +84,8 @@ def start(
 
     async def command() -> ExitCode:
         sender = checked_user_id(from_user)
-        header = BatchHeader(chosen_batch_id(sender, batch_id, idempotency_key), sender, settlement)
+        options = BatchOptions(settlement, kind, chosen_expiry(expires_at, expires_in), order)
+        header = BatchHeader(chosen_batch_id(sender, batch_id, idempotency_key), sender, checked_options(options))
         return await start_batch(StartRequest(file, header, watch, as_json))
 
     run(command())

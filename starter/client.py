@@ -29,7 +29,7 @@ from starter.requests import BatchLabel, BatchStarted, chosen_batch_id, inline_r
 from starter.taken_ids import ENDED_BADLY, first_sha256, require_same
 from starter.temporal_errors import failure_of, has_ended, translated
 from workflows.interface.batch import BatchInput, BatchItem, BatchProgress, BatchResult, CancelReason
-from workflows.interface.codes import BatchStatus, ErrorCode, Settlement
+from workflows.interface.codes import BatchStatus, ErrorCode
 from workflows.interface.errors import RequestError
 from workflows.interface.message import Message
 from workflows.interface.names import (
@@ -41,6 +41,7 @@ from workflows.interface.names import (
     WorkflowType,
     batch_workflow_id,
 )
+from workflows.interface.options import DEFAULT_OPTIONS, BatchOptions
 from workflows.interface.policies import TASK_TIMEOUT, batch_priority
 
 ANSWER_TIMEOUT = timedelta(seconds=10)
@@ -65,7 +66,7 @@ class TransferClient:
         *,
         batch_id: UUID | None = None,
         idempotency_key: str | None = None,
-        settlement: Settlement = Settlement.BATCHED,
+        options: BatchOptions = DEFAULT_OPTIONS,
     ) -> BatchStarted:
         """Starts a batch of at most 2,000 items, which travel inside the start.
 
@@ -75,11 +76,9 @@ class TransferClient:
             RequestError: INVALID_INPUT, or BATCH_CONTENT_DIFFERS where the id belongs to another request.
             UnavailableError: Temporal doesn't answer.
         """
-        request = inline_request(
-            from_user_id, items, chosen_batch_id(from_user_id, batch_id, idempotency_key), settlement
-        )
+        request = inline_request(from_user_id, items, chosen_batch_id(from_user_id, batch_id, idempotency_key), options)
         rows = staged_items(request)
-        sha256 = request_sha256(request.from_user_id or "", rows, settlement).hex()
+        sha256 = request_sha256(request.from_user_id or "", rows, options).hex()
         label = BatchLabel(request.from_user_id, len(rows), sha256)
         try:
             await self._start(request, reuse=_ONCE, label=label)

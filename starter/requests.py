@@ -11,11 +11,12 @@ from pydantic import ValidationError
 from ledger.fingerprint import StagedItem
 from starter.counting import counted
 from workflows.interface.batch import BatchInput, BatchItem
-from workflows.interface.codes import BatchStatus, ErrorCode, Settlement
+from workflows.interface.codes import BatchStatus, ErrorCode
 from workflows.interface.errors import RequestError
 from workflows.interface.faults import told
 from workflows.interface.message import Message
 from workflows.interface.names import batch_id_for
+from workflows.interface.options import BatchOptions
 from workflows.interface.requests import MAX_IDEMPOTENCY_KEY_BYTES, plain_user_id
 
 
@@ -51,10 +52,19 @@ def chosen_batch_id(from_user_id: str, batch_id: UUID | None, idempotency_key: s
         raise _invalid("a batch id and an idempotency key exclude each other: give one")
     if idempotency_key is None:
         return batch_id or uuid4()
+    return batch_id_for(from_user_id.strip(), checked_key(idempotency_key))
+
+
+def checked_key(idempotency_key: str) -> str:
+    """The idempotency key, unchanged.
+
+    Raises:
+        RequestError: INVALID_INPUT, empty or too long.
+    """
     size = _bytes_of("idempotency key", idempotency_key)
     if not 0 < size <= MAX_IDEMPOTENCY_KEY_BYTES:
         raise _invalid(f"the idempotency key must be 1 to {MAX_IDEMPOTENCY_KEY_BYTES} bytes of UTF-8, this has {size}")
-    return batch_id_for(from_user_id.strip(), idempotency_key)
+    return idempotency_key
 
 
 def checked_user_id(user_id: str) -> str:
@@ -80,16 +90,30 @@ def checked_reason(reason: str) -> str:
     return reason
 
 
-def inline_request(from_user_id: str, items: Iterable[BatchItem], batch_id: UUID, settlement: Settlement) -> BatchInput:
+def inline_request(from_user_id: str, items: Iterable[BatchItem], batch_id: UUID, options: BatchOptions) -> BatchInput:
     """The input of `BatchTransfer` with its items.
 
     Raises:
         RequestError: INVALID_INPUT, naming the fields.
     """
+    checked_options(options)
     try:
-        return BatchInput(batch_id=batch_id, from_user_id=from_user_id, items=tuple(items), settlement=settlement)
+        return BatchInput.model_validate(
+            {"batch_id": batch_id, "from_user_id": from_user_id, "items": tuple(items), **options.chosen}
+        )
     except ValidationError as error:
         raise _invalid(told(error)) from error
+
+
+def checked_options(options: BatchOptions) -> BatchOptions:
+    """The options, unchanged.
+
+    Raises:
+        RequestError: INVALID_INPUT, they don't go together.
+    """
+    if options.fault:
+        raise _invalid(options.fault)
+    return options
 
 
 def staged_items(request: BatchInput) -> list[StagedItem]:

@@ -1,4 +1,4 @@
-"""Which request a workflow was started with, so that another one under the same batch id can be told from it."""
+"""Which request a workflow was started with, so that another one under the same id can be told from it."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from starter.errors import UnavailableError
 from starter.requests import staged_items
 from starter.temporal_errors import translated
 from workflows.interface.batch import BatchInput
-from workflows.interface.codes import ErrorCode, Settlement
+from workflows.interface.codes import ErrorCode
 from workflows.interface.errors import RequestError
-from workflows.interface.names import MemoKey
+from workflows.interface.names import MemoKey, transfer_id_of
+from workflows.interface.transfer import TransferInput
 
 ENDED_BADLY = (
     WorkflowExecutionStatus.FAILED,
@@ -53,15 +54,34 @@ async def _sha256_of_input(
     temporal: Client, description: WorkflowExecutionDescription, answer_timeout: timedelta
 ) -> str | None:
     """Callers who start with a plain Temporal client leave the memo to the worker that opens the batch."""
+    request = BatchInput.model_validate(await _input_of(temporal, description, answer_timeout))
+    if request.items is None:
+        return None
+    return request_sha256(request.from_user_id or "", staged_items(request), request.options).hex()
+
+
+async def _input_of(temporal: Client, description: WorkflowExecutionDescription, answer_timeout: timedelta) -> object:
     handle = temporal.get_workflow_handle(description.id, run_id=description.run_id)
     first = await anext(handle.fetch_history_events(page_size=1, rpc_timeout=answer_timeout))
     payloads = first.workflow_execution_started_event_attributes.input.payloads
     [argument] = await temporal.data_converter.decode(payloads, [dict])
-    request = BatchInput.model_validate(argument)
-    if request.items is None:
+    return argument
+
+
+async def transfer_request_of(
+    temporal: Client, description: WorkflowExecutionDescription, answer_timeout: timedelta
+) -> TransferInput | None:
+    """The input of a `Transfer` workflow; None where it's none that this version can read.
+
+    Raises:
+        UnavailableError: Temporal doesn't answer.
+    """
+    try:
+        return TransferInput.model_validate(await _input_of(temporal, description, answer_timeout))
+    except RPCError as error:
+        raise translated(error, transfer_id_of(description.id), "transfer") from error
+    except (ValueError, TypeError, RuntimeError):
         return None
-    settlement = request.settlement or Settlement.BATCHED
-    return request_sha256(request.from_user_id or "", staged_items(request), settlement).hex()
 
 
 def require_same(batch_id: UUID, first: str | None, own: str | None) -> None:

@@ -6,7 +6,7 @@ from datetime import datetime
 from uuid import UUID
 
 from ledger.batch_reports import BatchReport, ItemReport
-from workflows.interface.codes import BatchStatus, ItemStatus, Settlement
+from workflows.interface.codes import BatchStatus, ItemOrder, ItemStatus, Settlement, TransferKind
 from workflows.interface.message import Message
 
 
@@ -16,6 +16,9 @@ class BatchView(Message):
     batch_id: UUID
     from_user_id: str
     settlement: Settlement
+    kind: TransferKind
+    expires_at: datetime | None
+    order: ItemOrder
     status: BatchStatus
     run_no: int
     reason: str | None

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, defaultdict
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
 from temporalio.exceptions import ApplicationError
 
 from activities.faults import heartbeats
-from workflows.interface.batch import BatchCounts, BatchInput, Slice, StepResult
-from workflows.interface.codes import BatchStatus, ErrorCode
+from workflows.interface.batch import BatchCounts, BatchInput, DueAgain, Slice, StepResult
+from workflows.interface.codes import BatchStatus, ErrorCode, ItemOrder, TransferKind
 from workflows.interface.slices import ItemRange
 
 MAX_TRIES = 3
@@ -48,6 +48,7 @@ class FakeBatch:
         self.tries: Counter[int] = Counter()
         self.moves: Counter[int] = Counter()
         """How often each item was moved: never more than once."""
+        self.kind, self.order = TransferKind.DIRECT, ItemOrder.PARALLEL
         self.content: BatchInput | None = None
         self.paused = self.cancelled = False
         self.run_no = 0
@@ -67,6 +68,8 @@ class FakeBatch:
         """How often a step does its work and then is never heard of again."""
         self.failing: dict[int, int] = {}
         """How many goes of an item the chain refuses before it moves."""
+        self.locked: dict[int, int] = {}
+        """How many goes of a gift find its ticket locked."""
         self.polls = 0
         """How often confirming is told to ask again."""
         self.room: int | None = None
@@ -126,6 +129,21 @@ class FakeBatch:
     def result(self, **fields: object) -> StepResult:
         """A step's result with the present counters."""
         return StepResult.model_validate({"counts": self.counts, "subscription_ids": self.subscription_ids, **fields})
+
+    def due_again(self, work: Slice) -> DueAgain | None:
+        """The range's items that wait for another try."""
+        waiting = self.in_state("READY", work)
+        if not waiting:
+            return None
+        span = ItemRange(first=min(waiting), last=max(waiting))
+        return DueAgain(range=span, count=len(waiting), due_at=datetime.now(UTC) + RETRY_DELAY)
+
+    def give(self, work: Slice) -> None:
+        """Creates the range's gifts whose tickets are free."""
+        for number in self.in_state("QUEUED", work) + self.in_state("READY", work):
+            is_locked = self.tries[number] < self.locked.get(number, 0)
+            self.tries[number] += 1
+            self.items[number] = "READY" if is_locked else "COMPLETED"
 
     def settle(self, item_no: int) -> None:
         """What the chain and the rule of tries make of a bound item."""

@@ -6,7 +6,7 @@ from temporalio import workflow
 from temporalio.common import SearchAttributeKey
 
 from workflows.interface.batch import BatchCounts, BatchPlan, BatchProgress, BatchResult
-from workflows.interface.codes import BatchStatus
+from workflows.interface.codes import BatchStatus, ItemOrder, TransferKind
 from workflows.interface.names import MemoKey, SearchAttribute
 
 _STATUS = SearchAttributeKey.for_keyword(SearchAttribute.BATCH_STATUS)
@@ -74,12 +74,21 @@ class BatchBoard:
         share = 100 * done // counts.item_count if counts.item_count else 100
         return (
             f"**{self.status}** · {share} % of {counts.item_count:,} tickets of `{plan.from_user_id}` · "
-            f"settlement `{plan.settlement}` · run {plan.run_no}\n\n"
+            f"{_options_of(plan)} · run {plan.run_no}\n\n"
             "| queued | processing | completed | failed | cancelled |\n|---:|---:|---:|---:|---:|\n"
             f"| {counts.queued:,} | {counts.processing:,} | {counts.completed:,} | {counts.failed:,} "
             f"| {counts.cancelled:,} |\n\n"
             f"{in_flight} slices of {plan.slice_size} in flight; {waiting} ranges wait for another try."
         )
+
+
+def _options_of(plan: BatchPlan) -> str:
+    chosen = [f"settlement `{plan.settlement}`"]
+    if plan.kind is not TransferKind.DIRECT:
+        chosen.append(f"kind `{plan.kind}`")
+    if plan.order is not ItemOrder.PARALLEL:
+        chosen.append(f"order `{plan.order}`")
+    return ", ".join(chosen)
 
 
 def _progress_of(counts: BatchCounts) -> tuple[int, int]:

@@ -15,7 +15,7 @@ from workflows.batch_board import BatchBoard
 from workflows.batch_controls import BatchControls
 from workflows.batch_steps import cancel_unbound, close_batch, open_batch, reopen_failed_items, set_paused
 from workflows.decoding import NO_INPUT, cancel_reason, decoded_batch
-from workflows.defects import AFTER_DEFECT, SAME_DEFECTS, DefectsInARow, raise_alert
+from workflows.defects import SAME_DEFECTS, DefectsInARow, raise_alert, wait_after_defect
 from workflows.deliveries import DeliveryStarter
 from workflows.interface.batch import (
     BatchCursor,
@@ -53,6 +53,7 @@ class BatchTransfer:
         self._slices_opened = 0
         self._defects = DefectsInARow()
         self._failure: ActivityError | None = None
+        self._stuck = 0
         self._deliveries = DeliveryStarter()
 
     @workflow.run
@@ -132,7 +133,8 @@ class BatchTransfer:
         else:
             await self._alert(f"batch can't end its cancel, and tries again: {message}")
         if self.controls.cancel_wanted:
-            await workflow.sleep(AFTER_DEFECT, summary="a bound item can't be settled")
+            await workflow.sleep(wait_after_defect(self._stuck), summary="a bound item can't be settled")
+            self._stuck += 1
 
     # The course of a run --------------------------------------------------------------------------------------------
 
@@ -168,7 +170,7 @@ class BatchTransfer:
         cursor = request.resume
         if cursor is not None:
             self.plan = cursor.plan
-            self._work = self._work_from(cursor.next_item)
+            self._work = WorkList(self.plan, cursor.next_item)
             self._work.ask_again(cursor.due_again)
             self.controls.take_up(paused=cursor.paused, pause_wanted=cursor.pause_wanted)
             if cursor.cancel_wanted:
@@ -176,7 +178,7 @@ class BatchTransfer:
             self._board.take_up(cursor.plan, cursor.counts, self.controls.status)
             return
         self.plan = await open_batch(request)
-        self._work = self._work_from(1)
+        self._work = WorkList(self.plan)
         await self._introduce()
         if self.plan.reopening and not self.plan.status.ended:
             reopened = await reopen_failed_items(self.plan)
@@ -279,9 +281,6 @@ class BatchTransfer:
     def _pulse(self) -> tuple[int, int, bool, bool, bool]:
         slices, ranges, controls = len(self._active), self._work.waiting, self.controls
         return slices, ranges, controls.pause_wanted, controls.cancel_wanted, self._failure is None
-
-    def _work_from(self, next_item: int) -> WorkList:
-        return WorkList(self.plan.batch_id, self.plan.item_count, self.plan.slice_size, next_item)
 
     def _raise_failure(self) -> None:
         if self._failure is not None:

@@ -21,6 +21,7 @@ from workflows.interface.batch import (
     StepResult,
     TransferActivities,
 )
+from workflows.interface.codes import TransferKind
 from workflows.interface.policies import CHAIN_STEP, SLICE_STEP, ActivityOptions, batch_priority
 
 P = TypeVar("P")
@@ -113,6 +114,11 @@ async def _fail(batch: BatchState, work: Slice, message: str) -> bool:
 
 async def _steps(batch: BatchState, work: Slice) -> None:
     created = await _step(batch, TransferActivities.create_transfers, work, SLICE_STEP, "create")
+    if batch.plan.kind is TransferKind.GIFT:
+        # A gift that waits is all that its item was to bring about.
+        if created.due_again is not None:
+            batch.ask_again(created.due_again)
+        return
     if created.stopped and batch.controls.cancel_wanted:
         return
     await _submit(batch, work)

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
-from uuid import UUID
 
-from workflows.interface.batch import DueAgain, Slice
+from workflows.interface.batch import BatchPlan, DueAgain, Slice
+from workflows.interface.codes import ItemOrder
 from workflows.interface.slices import ItemRange, merged
 
 
 class WorkList:
-    """Ranges in the order they are to be worked on. What is due again goes first: its items have waited longest."""
+    """Ranges in the order they are to be worked on. What is due again goes first: its items have waited longest.
 
-    def __init__(self, batch_id: UUID, item_count: int, slice_size: int, next_item: int = 1) -> None:
-        self._batch_id = batch_id
-        self._item_count = item_count
-        self._slice_size = slice_size
+    Of a sequential batch it's one item at a time, in their order: none is begun while one before it waits for a try.
+    """
+
+    def __init__(self, plan: BatchPlan, next_item: int = 1) -> None:
+        self._batch_id = plan.batch_id
+        self._item_count = plan.item_count
+        self._slice_size = plan.slice_size
+        self._one_by_one = plan.order is ItemOrder.SEQUENTIAL
         self.next_item = next_item
         self._due: list[DueAgain] = []
         self._ready: list[ItemRange] = []
@@ -34,6 +38,8 @@ class WorkList:
     @property
     def next_due_at(self) -> datetime | None:
         """When the first waiting range is due; None where none waits."""
+        if self._one_by_one:
+            return self._foremost.due_at if self._due else None
         return min((again.due_at for again in self._due), default=None)
 
     def ask_again(self, due: Iterable[DueAgain]) -> None:
@@ -50,16 +56,38 @@ class WorkList:
 
     def take(self, now: datetime) -> Slice | None:
         """The next slice; None where nothing can be begun now."""
+        if self._one_by_one:
+            return self._take_foremost(now) if self._due else self._take_new()
         due = [again for again in self._due if again.due_at <= now]
         self._due = [again for again in self._due if again.due_at > now]
         self._ready += merged(((again.range, again.count) for again in due), self._slice_size)
         if self._ready:
             return Slice(batch_id=self._batch_id, range=self._ready.pop(0), retries_only=True)
+        return self._take_new()
+
+    def _take_new(self) -> Slice | None:
         if self.next_item > self._item_count:
             return None
         first, last = self.next_item, min(self.next_item + self._slice_size - 1, self._item_count)
         self.next_item = last + 1
         return Slice(batch_id=self._batch_id, range=ItemRange(first=first, last=last))
+
+    @property
+    def _foremost(self) -> DueAgain:
+        """Of the ranges that wait, the one with the lowest items: all others have to let it go first."""
+        return min(self._due, key=lambda again: again.range.first)
+
+    def _take_foremost(self, now: datetime) -> Slice | None:
+        """Its first item, once that is due."""
+        again = self._foremost
+        if again.due_at > now:
+            return None
+        self._due.remove(again)
+        first, last = again.range.first, again.range.last
+        if first < last:
+            rest = ItemRange(first=first + 1, last=last)
+            self._due.append(again.model_copy(update={"range": rest, "count": max(1, again.count - 1)}))
+        return Slice(batch_id=self._batch_id, range=ItemRange(first=first, last=first), retries_only=True)
 
     def left_waiting(self, now: datetime) -> tuple[DueAgain, ...]:
         """Everything that waits for another try, to be carried over to the next run."""

@@ -3,9 +3,11 @@
 SELECT EXISTS (SELECT FROM wallets WHERE user_id = $1);
 
 -- name: claim_batch_id
--- The row of a new batch; none comes back where the id is taken (waits while another writes it).
-INSERT INTO batch_transfers (batch_id, from_user_id, settlement) VALUES ($1, $2, $3::text::settlement)
-ON CONFLICT (batch_id) DO NOTHING RETURNING batch_id;
+-- The row of a new batch, and whether its gifts could never be accepted; none comes back where the id is taken (waits
+-- while another writes it).
+INSERT INTO batch_transfers (batch_id, from_user_id, settlement, kind, expires_at, item_order)
+VALUES ($1, $2, $3::text::settlement, $4::text::transfer_kind, $5, $6::text::item_order)
+ON CONFLICT (batch_id) DO NOTHING RETURNING coalesce(expires_at <= now(), false) AS expired;
 
 -- name: stored_batch
 -- What is stored under a batch id.
@@ -26,9 +28,9 @@ WITH failed AS (
   FROM unnest($2::int[], $3::int[]) AS r(item_no, first_no) WHERE i.batch_id = $1 AND i.item_no = r.item_no
   RETURNING i.transfer_id, i.batch_id, i.item_no, i.ticket_id, i.recipient, i.failure_code, i.failure_reason
 )
-INSERT INTO ticket_transfers (transfer_id, batch_id, item_no, ticket_id, from_user_id, to_user_id, recipient,
+INSERT INTO ticket_transfers (transfer_id, batch_id, item_no, kind, ticket_id, from_user_id, to_user_id, recipient,
   settlement, status, failure_code, failure_reason, ended_at)
-SELECT f.transfer_id, f.batch_id, f.item_no, f.ticket_id, b.from_user_id,
+SELECT f.transfer_id, f.batch_id, f.item_no, b.kind, f.ticket_id, b.from_user_id,
   CASE WHEN f.recipient !~* '^0x' THEN f.recipient END,
   CASE WHEN f.recipient ~ '^0x[0-9a-fA-F]{40}$' THEN decode(substr(f.recipient, 3), 'hex') END,
   b.settlement, 'FAILED', f.failure_code, f.failure_reason, now()
@@ -53,13 +55,15 @@ INSERT INTO batch_counters (batch_id, item_count, queued, failed) VALUES ($1, $2
 
 -- name: batch_report
 -- One batch with its counters, for people.
-SELECT b.batch_id, b.from_user_id, b.settlement, b.status, b.run_no, b.reason, b.created_at, b.started_at, b.ended_at, now() AS seen_at,
+SELECT b.batch_id, b.from_user_id, b.settlement, b.kind, b.expires_at, b.item_order AS "order", b.status, b.run_no, b.reason, b.created_at,
+  b.started_at, b.ended_at, now() AS seen_at,
   c.item_count, c.queued, c.processing, c.completed, c.failed, c.cancelled, k.paused, k.cancelled AS cancel_requested
 FROM batch_transfers b JOIN batch_counters c USING (batch_id) JOIN batch_controls k USING (batch_id) WHERE b.batch_id = $1;
 
 -- name: batch_reports
 -- The newest batches with their counters, of one status if given, of one sender if given.
-SELECT b.batch_id, b.from_user_id, b.settlement, b.status, b.run_no, b.reason, b.created_at, b.started_at, b.ended_at, now() AS seen_at,
+SELECT b.batch_id, b.from_user_id, b.settlement, b.kind, b.expires_at, b.item_order AS "order", b.status, b.run_no, b.reason, b.created_at,
+  b.started_at, b.ended_at, now() AS seen_at,
   c.item_count, c.queued, c.processing, c.completed, c.failed, c.cancelled, k.paused, k.cancelled AS cancel_requested
 FROM batch_transfers b JOIN batch_counters c USING (batch_id) JOIN batch_controls k USING (batch_id)
 WHERE ($1::text IS NULL OR b.status = $1::text::batch_status) AND ($2::text IS NULL OR b.from_user_id = $2)

@@ -18,7 +18,7 @@ ORDER BY i.item_no LIMIT 1000;
 
 -- name: batch_head
 -- What creating needs to know of the batch.
-SELECT from_user_id, settlement::text, run_no FROM batch_transfers WHERE batch_id = $1;
+SELECT from_user_id, settlement::text, kind::text, expires_at FROM batch_transfers WHERE batch_id = $1;
 
 -- name: lock_tickets
 -- Tickets named by a slice, held unchanged until commit.
@@ -30,10 +30,13 @@ WHERE ticket_id = ANY ($1::text[]) ORDER BY ticket_id FOR SHARE;
 SELECT user_id, address FROM wallets WHERE user_id = ANY ($1::text[]) OR address = ANY ($2::bytea[]);
 
 -- name: insert_accepted
--- New live transfers, in ticket order; a ticket that is locked, or a transfer that exists, is left out.
+-- New live transfers, in ticket order; a ticket that is locked, or a transfer that exists, is left out. A gift waits.
 INSERT INTO ticket_transfers (transfer_id, batch_id, item_no, ticket_id, from_user_id, to_user_id, token, holder, recipient,
-  settlement, status)
-SELECT a.transfer_id, $1, a.item_no, a.ticket_id, $2::text, a.to_user_id, a.token, a.holder, a.recipient, $3::text::settlement, 'ACCEPTED'
+  settlement, kind, status, expires_at)
+SELECT a.transfer_id, $1, a.item_no, a.ticket_id, $2::text, a.to_user_id, a.token, a.holder, a.recipient, $3::text::settlement,
+  $11::text::transfer_kind,
+  CASE WHEN $11::text = 'gift' THEN 'PENDING'::transfer_status ELSE 'ACCEPTED' END,
+  CASE WHEN $11::text = 'gift' THEN coalesce($12::timestamptz, now() + $13::interval) END
 FROM unnest($4::uuid[], $5::int[], $6::text[], $7::text[], $8::bytea[], $9::bytea[], $10::bytea[])
   AS a (transfer_id, item_no, ticket_id, to_user_id, token, holder, recipient)
 ORDER BY a.ticket_id COLLATE "C"
@@ -41,9 +44,10 @@ ON CONFLICT DO NOTHING RETURNING transfer_id;
 
 -- name: insert_failed
 -- Transfers of items that failed before they were live, in ticket order as well.
-INSERT INTO ticket_transfers (transfer_id, batch_id, item_no, ticket_id, from_user_id, settlement, status,
+INSERT INTO ticket_transfers (transfer_id, batch_id, item_no, ticket_id, from_user_id, settlement, kind, status,
   failure_code, failure_reason, ended_at)
-SELECT a.transfer_id, $1, a.item_no, a.ticket_id, $2::text, $3::text::settlement, 'FAILED', a.code, a.reason, now()
+SELECT a.transfer_id, $1, a.item_no, a.ticket_id, $2::text, $3::text::settlement, $9::text::transfer_kind, 'FAILED',
+  a.code, a.reason, now()
 FROM unnest($4::uuid[], $5::int[], $6::text[], $7::text[], $8::text[]) AS a (transfer_id, item_no, ticket_id, code, reason)
 ORDER BY a.ticket_id COLLATE "C"
 ON CONFLICT DO NOTHING RETURNING transfer_id;
@@ -60,6 +64,11 @@ SELECT item_no FROM batch_transfer_items WHERE batch_id = $1 AND item_no = ANY (
 -- Queued items become PROCESSING.
 UPDATE batch_transfer_items SET status = 'PROCESSING'
 WHERE batch_id = $1 AND item_no = ANY ($2::int[]) AND status = 'QUEUED' RETURNING item_no;
+
+-- name: complete_gift_items
+-- Items in work whose gifts were created: nothing is left to do for them, whatever becomes of the gifts.
+UPDATE batch_transfer_items SET status = 'COMPLETED', next_try_at = NULL, ended_at = now()
+WHERE batch_id = $1 AND item_no = ANY ($2::int[]) AND status = 'PROCESSING' RETURNING item_no;
 
 -- name: fail_items
 -- Items in work fail, in the batch's present run.
@@ -130,9 +139,9 @@ WHERE transfer_id = $1 AND status IN ('PENDING', 'ACCEPTED') RETURNING transfer_
 
 -- name: insert_failed_transfer
 -- A defect's item that has no transfer yet: it gets a failed one.
-INSERT INTO ticket_transfers (transfer_id, batch_id, item_no, ticket_id, from_user_id, settlement, status,
+INSERT INTO ticket_transfers (transfer_id, batch_id, item_no, ticket_id, from_user_id, settlement, kind, status,
   failure_code, failure_reason, ended_at)
-SELECT i.transfer_id, i.batch_id, i.item_no, i.ticket_id, b.from_user_id, b.settlement, 'FAILED', $2, $3, now()
+SELECT i.transfer_id, i.batch_id, i.item_no, i.ticket_id, b.from_user_id, b.settlement, b.kind, 'FAILED', $2, $3, now()
 FROM batch_transfer_items i JOIN batch_transfers b USING (batch_id) WHERE i.transfer_id = $1 AND i.batch_id = $4
 ON CONFLICT DO NOTHING RETURNING transfer_id;
 
@@ -174,8 +183,12 @@ SELECT ticket_id, token, holder, owner_user_id FROM tickets
 WHERE ticket_id = ANY ($1::text[]) ORDER BY ticket_id FOR NO KEY UPDATE;
 
 -- name: reopen_transfers
--- Failed transfers become live again, where they may: never bound or finally not moved, and the ticket is free.
-UPDATE ticket_transfers t SET status = 'ACCEPTED', failure_code = NULL, failure_reason = NULL, ended_at = NULL,
+-- Failed transfers become live again, where they may: never bound or finally not moved, and the ticket is free. A gift
+-- that was never accepted waits: until the batch's time, or for as long as any where that's over.
+UPDATE ticket_transfers t SET failure_code = NULL, failure_reason = NULL, ended_at = NULL,
+  status = CASE WHEN t.kind = 'gift' AND t.accepted_at IS NULL THEN 'PENDING'::transfer_status ELSE 'ACCEPTED' END,
+  expires_at = CASE WHEN t.kind = 'gift' THEN
+    CASE WHEN $6::timestamptz > now() THEN $6::timestamptz ELSE now() + $7::interval END END,
   to_user_id = r.to_user_id, token = r.token, holder = r.holder, recipient = r.recipient
 FROM unnest($1::uuid[], $2::text[], $3::bytea[], $4::bytea[], $5::bytea[]) AS r (transfer_id, to_user_id, token, holder, recipient)
 WHERE t.transfer_id = r.transfer_id AND t.status = 'FAILED'

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from ledger.fingerprint import StagedItem, request_sha256
 from workflows.interface.batch import MAX_INLINE_ITEMS, BatchInput, BatchItem
 from workflows.interface.codes import Settlement
+from workflows.interface.options import BatchOptions
 from workflows.interface.requests import RequestFingerprint, canonical_ticket_id
 
 BATCH_ID = "3f6fa5a2-5a1b-4b43-9a52-4b1f6b7e0d11"
@@ -45,10 +46,10 @@ def test_the_fingerprint_is_the_published_one() -> None:
     """The hash is pinned: another one would make old batches strangers to their own requests."""
     items = [StagedItem("17", "bob"), StagedItem("18", "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed")]
     text = '{"fromUserId":"Zoë","items":[["17","bob"],["18","0x5aaeb6053f3e94c9b9a09f33669435e7ef1beaed"]]}'
-    assert request_sha256("Zoë", items, Settlement.BATCHED) == hashlib.sha256(text.encode()).digest()
-    assert request_sha256("Zoë", items, Settlement.BATCHED).hex() == PINNED
+    assert request_sha256("Zoë", items, BatchOptions()) == hashlib.sha256(text.encode()).digest()
+    assert request_sha256("Zoë", items, BatchOptions()).hex() == PINNED
     single = text[:-1] + ',"settlement":"single"}'
-    assert request_sha256("Zoë", items, Settlement.SINGLE) == hashlib.sha256(single.encode()).digest()
+    assert request_sha256("Zoë", items, BatchOptions(Settlement.SINGLE)) == hashlib.sha256(single.encode()).digest()
 
 
 PINNED = "766eb3784bbddd31988caa7d1bf9130b683ea3c9cfacbe4441cbaa37968b2b00"
@@ -62,13 +63,13 @@ def test_the_fingerprint_is_over_canonical_json(sender: str, items: list[tuple[i
         fingerprint.add(str(ticket), to)
     whole = {"fromUserId": sender, "items": [[str(ticket), to] for ticket, to in items]}
     text = json.dumps(whole, ensure_ascii=False, separators=(",", ":"))
-    assert fingerprint.digest(Settlement.BATCHED) == hashlib.sha256(text.encode()).digest()
+    assert fingerprint.digest(BatchOptions()) == hashlib.sha256(text.encode()).digest()
 
 
 def test_the_order_of_items_belongs_to_the_request() -> None:
     """The same items in another order are another request."""
     items = [StagedItem("1", "a"), StagedItem("2", "b")]
-    there, back = (request_sha256("z", some, Settlement.BATCHED) for some in (items, items[::-1]))
+    there, back = (request_sha256("z", some, BatchOptions()) for some in (items, items[::-1]))
     assert there != back
 
 

@@ -7,11 +7,12 @@ from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, AwareDatetime, Field, model_validator
 from temporalio import activity
 
-from workflows.interface.codes import AlertKind, BatchStatus, Settlement
+from workflows.interface.codes import AlertKind, BatchStatus, ItemOrder, Settlement, TransferKind
 from workflows.interface.message import Message, Request
+from workflows.interface.options import BatchOptions
 from workflows.interface.requests import canonical_ticket_id, plain_recipient, plain_user_id
 from workflows.interface.slices import ItemRange
 
@@ -38,6 +39,10 @@ class BatchInput(Request):
     from_user_id: UserId | None = None
     items: Annotated[tuple[BatchItem, ...], Field(max_length=MAX_INLINE_ITEMS)] | None = None
     settlement: Settlement | None = None
+    kind: TransferKind | None = None
+    expires_at: AwareDatetime | None = None
+    """Of gifts: until when they can be accepted; a week from their creation where it's left out."""
+    order: ItemOrder | None = None
     retry_failed: bool = False
     resume: BatchCursor | None = None
     """Set by the workflow itself when it continues as new; callers leave it out."""
@@ -48,11 +53,25 @@ class BatchInput(Request):
             raise ValueError("fromUserId is needed with items")
         if self.items is not None and not self.items:
             raise ValueError("items is empty: a batch has at least one item")
-        if self.items is None and self.settlement is not None:
-            raise ValueError("settlement belongs to the request that wrote the items; leave it out here")
+        options = {"settlement": self.settlement, "kind": self.kind, "expiresAt": self.expires_at, "order": self.order}
+        given = next((name for name, value in options.items() if value is not None), None)
+        if self.items is None and given:
+            raise ValueError(f"{given} belongs to the request that wrote the items; leave it out here")
+        if self.options.fault:
+            raise ValueError(self.options.fault)
         if self.items is not None and self.retry_failed:
             raise ValueError("retryFailed goes without items")
         return self
+
+    @property
+    def options(self) -> BatchOptions:
+        """The options, with the defaults of those that were left out."""
+        return BatchOptions(
+            self.settlement or Settlement.BATCHED,
+            self.kind or TransferKind.DIRECT,
+            self.expires_at,
+            self.order or ItemOrder.PARALLEL,
+        )
 
 
 class BatchCounts(Message):
@@ -102,6 +121,8 @@ class BatchPlan(Message):
     from_user_id: str
     item_count: int
     settlement: Settlement
+    kind: TransferKind = TransferKind.DIRECT
+    order: ItemOrder = ItemOrder.PARALLEL
     run_no: int
     status: BatchStatus
     counts: BatchCounts

@@ -7,7 +7,7 @@ import json
 import re
 from json.encoder import encode_basestring
 
-from workflows.interface.codes import Settlement
+from workflows.interface.options import BatchOptions
 
 MAX_USER_ID_BYTES = 64
 MAX_TO_BYTES = 64
@@ -74,8 +74,8 @@ def _stripped(text: str, most_bytes: int) -> str:
 class RequestFingerprint:
     """SHA-256 over the canonical JSON of a batch request, fed item by item.
 
-    The JSON is `{"fromUserId":…,"items":[["<ticket>","<to>"],…],"settlement":…}`: sender, items in order after
-    canonicalising, then the options that differ from their defaults, without spaces.
+    The JSON is `{"fromUserId":…,"items":[["<ticket>","<to>"],…],"kind":…}` without spaces: sender, items in order after
+    canonicalising, then the options that differ from their defaults, in alphabetical order.
     """
 
     def __init__(self, from_user_id: str) -> None:
@@ -88,11 +88,11 @@ class RequestFingerprint:
         self._hash.update(self._separator + f'["{ticket_id}",{encode_basestring(to)}]'.encode())
         self._separator = b","
 
-    def digest(self, settlement: Settlement) -> bytes:
+    def digest(self, options: BatchOptions) -> bytes:
         """The 32 bytes, once all items are in."""
-        options = b"" if settlement is Settlement.BATCHED else b',"settlement":' + _json(settlement.value)
+        chosen = b"".join(b"," + _json(name) + b":" + _json(value) for name, value in options.chosen.items())
         final = self._hash.copy()
-        final.update(b"]" + options + b"}")
+        final.update(b"]" + chosen + b"}")
         return final.digest()
 
 

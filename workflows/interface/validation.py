@@ -67,6 +67,13 @@ def judge(item: QueuedItem, known: Known, keccak256: Keccak) -> Accepted | Rejec
     return _judge_ticket(item, known, to)
 
 
+def judge_gift(verdict: Accepted | Rejected) -> Accepted | Rejected:
+    """An accepted item as a gift: only a user of this service can accept one."""
+    if isinstance(verdict, Rejected) or verdict.to_user_id is not None:
+        return verdict
+    return _rejected(verdict.item, FailureCode.GIFT_NEEDS_USER, verdict.item.recipient)
+
+
 def _judge_ticket(item: QueuedItem, known: Known, to: bytes) -> Accepted | Rejected:
     ticket = known.tickets.get(item.ticket_id)
     if ticket is None:

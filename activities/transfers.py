@@ -27,10 +27,12 @@ from workflows.interface.batch import (
     StepResult,
     TransferActivities,
 )
-from workflows.interface.codes import AlertKind, FailureCode, Settlement
+from workflows.interface.codes import AlertKind, FailureCode, ItemOrder, TransferKind
 from workflows.interface.names import batch_workflow_id
 
 PAGE_SIZE = 1_000
+MOST_RANGES = 5_000
+"""Of items to be tried again, in one message: half a megabyte of the two that Temporal takes."""
 
 
 class Pace(NamedTuple):
@@ -64,7 +66,7 @@ class Transfers(Step, TransferActivities):
     async def open_batch(self, request: BatchInput) -> BatchPlan:
         """Writes an inline batch or finds a staged one, and marks it running."""
         if request.items is not None and request.from_user_id is not None:
-            header = BatchHeader(request.batch_id, request.from_user_id, request.settlement or Settlement.BATCHED)
+            header = BatchHeader(request.batch_id, request.from_user_id, request.options)
             stored = await self._writer.write(header, (StagedItem(i.ticket_id, i.to) for i in request.items))
             await self._waker.wake(stored.wake)
         await self._runs.find(request.batch_id)
@@ -78,11 +80,16 @@ class Transfers(Step, TransferActivities):
     async def reopen_failed_items(self, plan: BatchPlan) -> ReopenResult:
         """Reopens, page by page, the items that failed before this run."""
         after: int | None = 0
+        woken: set[UUID] = set()
         while after is not None:
             page = await self._retries.reopen_page(plan.batch_id, plan.run_no, after, PAGE_SIZE)
+            woken |= page.subscription_ids
             after = page.next_after
-        due = await self._retries.due_ranges(plan.batch_id, plan.slice_size)
-        return ReopenResult(counts=await self._runs.counts(plan.batch_id), due_again=due)
+        await self._wake(plan.batch_id, woken)
+        counts = await self._runs.counts(plan.batch_id)
+        # Else slices of one item, and so one range each, wouldn't fit into the result.
+        most_items = max(plan.slice_size, -(-counts.processing // MOST_RANGES))
+        return ReopenResult(counts=counts, due_again=await self._retries.due_ranges(plan.batch_id, most_items))
 
     @activity.defn(name="create_transfers")
     @step
@@ -90,8 +97,11 @@ class Transfers(Step, TransferActivities):
         """Validates the range's queued items, locks their tickets and creates their transfers."""
         created = await self._creation.create(work)
         await self._wake(work.batch_id, created.subscription_ids)
+        # Gifts go no further, so it's here that those are told whose ticket is locked.
+        of_gifts = (await self._runs.find(work.batch_id)).options.kind is TransferKind.GIFT
         return StepResult(
             counts=await self._runs.counts(work.batch_id),
+            due_again=await self._retries.due_again(work) if of_gifts else None,
             subscription_ids=tuple(created.subscription_ids),
             stopped=created.stopped,
         )
@@ -159,17 +169,21 @@ class Transfers(Step, TransferActivities):
             await self._waker.wake(await self._runs.due_subscriptions(batch_id))
 
     async def _plan(self, batch: BatchRow, *, reopening: bool) -> BatchPlan:
+        options = batch.options
+        one_by_one = options.order is ItemOrder.SEQUENTIAL
         return BatchPlan(
             batch_id=batch.batch_id,
             from_user_id=batch.from_user_id,
             item_count=batch.item_count,
-            settlement=batch.settlement,
+            settlement=options.settlement,
+            kind=options.kind,
+            order=options.order,
             run_no=batch.run_no,
             status=batch.status,
             counts=await self._runs.counts(batch.batch_id),
             request_sha256=batch.request_sha256.hex(),
-            slice_size=self._pace.slice_size,
-            window=self._pace.window,
+            slice_size=1 if one_by_one else self._pace.slice_size,
+            window=1 if one_by_one else self._pace.window,
             slices_per_run=self._pace.slices_per_run,
             subscription_ids=await self._runs.subscriptions(batch.from_user_id),
             cancelled=batch.cancelled,

@@ -11,8 +11,7 @@ from typing import NamedTuple
 
 from ledger.pool import Pool
 from ledger.queries import load
-from ledger.ranges import over_range
-from workflows.interface.batch import Slice
+from ledger.ranges import Work, over_range
 from workflows.interface.chain import (
     Attempt,
     BoundTransaction,
@@ -41,8 +40,8 @@ class Attempts:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
-    async def open_of_items(self, work: Slice) -> list[int]:
-        """Ids of the open chain transactions that carry transfers of the range."""
+    async def open_of_items(self, work: Work) -> list[int]:
+        """Ids of the open chain transactions that carry transfers of this work."""
         rows = await self._pool.fetch(*over_range(_SQL, "open_transactions_of_items", work))
         return [row[0] for row in rows]
 

@@ -10,10 +10,10 @@ from ledger.creation import StoppedError
 from ledger.events import emit_transfer_events
 from ledger.pool import Connection, Pool, transaction
 from ledger.queries import load
-from ledger.ranges import over_range
-from workflows.interface.batch import Slice
+from ledger.ranges import Work, over_range
 from workflows.interface.chain import BoundTransaction, ChainTransfer, Lane, PlannedTransaction
 from workflows.interface.codes import EventType, Settlement
+from workflows.interface.transfer import TransferWork
 
 _SQL, _TRANSFERS = load("chain"), load("transfers")
 
@@ -48,8 +48,8 @@ class Binding:
         self._chain_id = chain_id
         self._signers = signers
 
-    async def ready(self, work: Slice) -> tuple[Settlement, list[ChainTransfer]]:
-        """The range's accepted transfers that are due, in item order."""
+    async def ready(self, work: Work) -> tuple[Settlement, list[ChainTransfer]]:
+        """The accepted transfers of this work that are due, in item order."""
         rows = await self._pool.fetch(*over_range(_SQL, "transfers_to_bind", work))
         settlement = Settlement(rows[0]["settlement"]) if rows else Settlement.BATCHED
         return settlement, [
@@ -57,9 +57,12 @@ class Binding:
             for tid, no, token, holder, to, ticket, limit, _ in rows
         ]
 
-    async def rooms(self, wanted: int) -> list[LaneRoom]:
-        """Lanes with room worth taking for `wanted` chain transactions, the emptiest first."""
-        rows = await self._pool.fetch(_SQL["lane_rooms"], self._chain_id, self._signers, wanted)
+    async def rooms(self, wanted: int, *, single: bool) -> list[LaneRoom]:
+        """Lanes with room worth taking for `wanted` chain transactions, the emptiest first.
+
+        Batches leave the places that are kept for single transfers.
+        """
+        rows = await self._pool.fetch(_SQL["lane_rooms"], self._chain_id, self._signers, wanted, single)
         return [LaneRoom(Lane(self._chain_id, row["signer"]), row["room"]) for row in rows]
 
     async def usable_lanes(self) -> int:
@@ -67,27 +70,28 @@ class Binding:
         count: int = await self._pool.fetchval(_SQL["usable_lanes"], self._chain_id, self._signers)
         return count
 
-    async def bind(self, batch_id: UUID, lane: Lane, planned: Sequence[PlannedTransaction]) -> Bound:
-        """Binds as many of the planned chain transactions as the lane has room for, in order."""
+    async def bind(self, work: Work, lane: Lane, planned: Sequence[PlannedTransaction]) -> Bound:
+        """Binds the planned chain transactions to the lane's next nonces, in order; all of them or none."""
         try:
             async with transaction(self._pool) as connection:
-                return await self._bind(connection, batch_id, lane, planned)
+                return await self._bind(connection, work, lane, planned)
         except StoppedError:
             return Bound((), stopped=True)
         except _OvertakenError:
             return Bound((), overtaken=True)
 
     async def _bind(
-        self, connection: Connection, batch_id: UUID, lane: Lane, planned: Sequence[PlannedTransaction]
+        self, connection: Connection, work: Work, lane: Lane, planned: Sequence[PlannedTransaction]
     ) -> Bound:
         transfers = [transfer for plan in planned for transfer in plan.transfers]
         await self._submit(connection, transfers)
         # Before the lane is held: the others wait for it as briefly as can be.
         ids = [transfer.transfer_id for transfer in transfers]
         woken = await emit_transfer_events(connection, ids, EventType.TRANSFER_SUBMITTED)
-        await self._lock_lane(connection, lane, len(planned))
+        await self._lock_lane(connection, lane, len(planned), single=isinstance(work, TransferWork))
         bound = await self._insert(connection, lane, planned)
-        await self._hold_running(connection, batch_id)
+        if work.batch_id is not None:
+            await self._hold_running(connection, work.batch_id)
         return Bound(bound, woken)
 
     async def _submit(self, connection: Connection, transfers: Sequence[ChainTransfer]) -> None:
@@ -96,11 +100,13 @@ class Binding:
         if status != f"UPDATE {len(transfers)}":
             raise _OvertakenError
 
-    async def _lock_lane(self, connection: Connection, lane: Lane, needed: int) -> None:
+    async def _lock_lane(self, connection: Connection, lane: Lane, needed: int, *, single: bool) -> None:
         """Holds the lane; its room may have gone since it was read."""
         row = await connection.fetchrow(_SQL["lock_lane"], *lane)
         taken = await connection.fetchval(_SQL["open_count"], *lane)
-        if row is None or row["halted_reason"] is not None or taken + needed > row["max_in_flight"]:
+        if row is None or row["halted_reason"] is not None:
+            raise _OvertakenError
+        if taken + needed > row["max_in_flight"] - (0 if single else row["kept_for_singles"]):
             raise _OvertakenError
 
     async def _insert(

@@ -11,6 +11,7 @@ import asyncpg
 
 from ledger.counters import Change, count
 from ledger.creation import fail_items, postpone_items
+from ledger.dead_letters import bury_transfers
 from ledger.events import emit_transfer_events
 from ledger.pool import Connection, Pool, transaction
 from ledger.queries import load
@@ -95,6 +96,8 @@ class Settling:
             [u.result.pack_limit or u.row["pack_limit"] for u in unmoved],
             [_code(u) if u.verdict.status is TransferStatus.FAILED else None for u in unmoved],
             [_reason(u) if u.verdict.status is TransferStatus.FAILED else None for u in unmoved],
+            [None if u.row["batch_id"] else u.verdict.tries for u in unmoved],
+            [None if u.row["batch_id"] else u.verdict.delay for u in unmoved],
         )
         batches = sorted({u.row["batch_id"] for u in unmoved} - {None})
         changes = {}
@@ -141,10 +144,11 @@ class Settling:
     async def _emit(
         self, connection: Connection, completed: Sequence[UUID], unmoved: Sequence[_Unmoved]
     ) -> frozenset[UUID]:
+        ended = {status: [u.result.transfer_id for u in unmoved if u.verdict.status is status] for status in _EVENTS}
         woken = await emit_transfer_events(connection, completed, EventType.TRANSFER_COMPLETED)
         for status, kind in _EVENTS.items():
-            ids = [u.result.transfer_id for u in unmoved if u.verdict.status is status]
-            woken |= await emit_transfer_events(connection, ids, kind)
+            woken |= await emit_transfer_events(connection, ended[status], kind)
+        await bury_transfers(connection, ended[TransferStatus.FAILED])
         return woken
 
 

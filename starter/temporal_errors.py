@@ -1,4 +1,4 @@
-"""Temporal's errors in the words of batches."""
+"""Temporal's errors in the words of batches and transfers."""
 
 from __future__ import annotations
 
@@ -18,19 +18,25 @@ def has_ended(batch_id: UUID) -> RequestError:
     return RequestError(ErrorCode.NOT_ALLOWED, f"batch {batch_id} has ended already")
 
 
-def failure_of(batch_id: UUID, error: WorkflowFailureError) -> RequestError:
-    """Why the batch's workflow ended without a result, with the code it named."""
-    cause = error.cause
+def failure_of(work_id: UUID, error: WorkflowFailureError, what: str = "batch") -> RequestError:
+    """Why the workflow of a batch (or of `what`) ended without a result, with the code it named."""
+    return refusal_in(error.cause) or RequestError(
+        ErrorCode.DEFECT, f"the workflow of {what} {work_id} ended without a result: {error.cause}"
+    )
+
+
+def refusal_in(cause: BaseException) -> RequestError | None:
+    """The refusal that a workflow or its update failed with; None where it failed for another reason."""
     if isinstance(cause, ApplicationError) and cause.type in list(ErrorCode):
         return RequestError(ErrorCode(cause.type), cause.message)
-    return RequestError(ErrorCode.DEFECT, f"the workflow of batch {batch_id} ended without a result: {cause}")
+    return None
 
 
-def translated(error: RPCError, batch_id: UUID) -> Exception:
-    """A call's error as callers see it."""
+def translated(error: RPCError, work_id: UUID, what: str = "batch") -> Exception:
+    """A call's error as callers of a batch (or of `what`) see it."""
     if error.status is RPCStatusCode.NOT_FOUND:
         return RequestError(
-            ErrorCode.NOT_FOUND, f"Temporal knows no batch {batch_id}: it was never started, or long ago"
+            ErrorCode.NOT_FOUND, f"Temporal knows no {what} {work_id}: it was never started, or long ago"
         )
     if error.status is RPCStatusCode.INVALID_ARGUMENT:
         return RequestError(ErrorCode.INVALID_INPUT, error.message)

@@ -29,6 +29,7 @@ from workflows.interface.chain import (
     TransferResult,
 )
 from workflows.interface.codes import FailureCode, Outcome, Settlement
+from workflows.interface.options import DEFAULT_OPTIONS, BatchOptions
 from workflows.interface.slices import ItemRange
 from workflows.interface.validation import judge
 
@@ -110,14 +111,14 @@ class Books:
         lines: Sequence[tuple[int | str, str]],
         *,
         batch_id: UUID | None = None,
-        settlement: Settlement = Settlement.BATCHED,
+        options: BatchOptions = DEFAULT_OPTIONS,
         opened_by: str | None = "run-1",
         sender: str = SENDER,
     ) -> UUID:
         """Stages (ticket, recipient) lines and opens the first run."""
         batch_id = batch_id or uuid4()
         items = [StagedItem(str(ticket), to) for ticket, to in lines]
-        await self.writer.write(BatchHeader(batch_id, sender, settlement), items)
+        await self.writer.write(BatchHeader(batch_id, sender, options), items)
         if opened_by:
             await self.runs.open(batch_id, opened_by, retry_failed=False)
         return batch_id
@@ -134,11 +135,11 @@ class Books:
         bound: list[BoundTransaction] = []
         while True:
             settlement, ready = await self.binding.ready(work)
-            rooms = await self.binding.rooms(len(ready))
+            rooms = await self.binding.rooms(len(ready), single=False)
             if not ready or not rooms:
                 return bound
             plan = planned(settlement, ready, per_transaction)[: rooms[0].room]
-            result = await self.binding.bind(work.batch_id, rooms[0].lane, plan)
+            result = await self.binding.bind(work, rooms[0].lane, plan)
             if result.stopped:
                 return bound
             bound += result.transactions
@@ -215,8 +216,8 @@ _SNAPSHOT = {
     "counters": "SELECT * FROM batch_counters ORDER BY 1",
     "items": "SELECT batch_id, item_no, ticket_id, status, tries, next_try_at IS NULL, failed_run, failure_code,"
     " failure_reason FROM batch_transfer_items ORDER BY 1, 2",
-    "transfers": "SELECT transfer_id, item_no, ticket_id, to_user_id, recipient, status, bindings, pack_limit,"
-    " failure_code FROM ticket_transfers ORDER BY 1",
+    "transfers": "SELECT transfer_id, item_no, ticket_id, kind, expires_at IS NULL, to_user_id, recipient, status,"
+    " bindings, pack_limit, failure_code FROM ticket_transfers ORDER BY 1",
     "tickets": "SELECT ticket_id, holder, owner_user_id FROM tickets ORDER BY 1",
     "lanes": "SELECT signer, next_nonce FROM chain_lanes ORDER BY 1",
     "transactions": "SELECT signer, nonce, settlement, succeeded, final_tx_hash IS NULL"

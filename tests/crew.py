@@ -13,20 +13,20 @@ from temporalio.client import Client
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
-from activities.blockchain import Blockchain
 from activities.lane_waking import LaneWaker
-from activities.transfers import Transfers
+from activities.rate_gate import RateGate
 from activities.waking import Waker
 from chain.abi import address_word, word
 from chain.quantities import to_bytes, to_hex
 from chain.signing import KeySigner
 from devstack.moves import ledger_faults, read_moves
 from ledger.pool import Pool
+from ledger.rate_limits import RateLimits
 from tests.books import SENDER, Books, wallet_of
 from tests.real_chain import RealChain
-from worker import chain_activities, transfer_activities
 from worker_connections import Connections
 from worker_settings import WorkerSettings
+from worker_steps import Tools, batch_steps, chain_work, single_chain_steps, single_steps, slice_chain_steps
 from workflows.interface.batch import Slice
 from workflows.interface.chain import Lane
 
@@ -45,8 +45,11 @@ class Crew:
         self.waker = Waker(client)
         settings = self.settings()
         to = Connections(client, pool, chain.rpc, {lane.signer: signer}, chain.chain_id)
-        self.transfers: Transfers = transfer_activities(settings, pool, self.waker)
-        self.blockchain: Blockchain = chain_activities(settings, to, self.waker, LaneWaker(client))
+        tools = Tools(settings, to, self.waker, LaneWaker(client))
+        chain_steps = chain_work(tools, RateGate(RateLimits(pool)))
+        self.limits = chain_steps.limits
+        self.transfers, self.blockchain = batch_steps(tools), slice_chain_steps(tools, chain_steps)
+        self.singles, self.chain_singles = single_steps(tools), single_chain_steps(tools, chain_steps)
 
     def settings(self) -> WorkerSettings:
         """What the steps need of the worker's settings."""

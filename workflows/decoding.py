@@ -15,7 +15,8 @@ from workflows.interface.batch import BatchInput
 from workflows.interface.codes import ErrorCode
 from workflows.interface.faults import told
 from workflows.interface.message import Message
-from workflows.interface.names import batch_workflow_id
+from workflows.interface.names import batch_workflow_id, transfer_workflow_id
+from workflows.interface.transfer import TransferInput
 
 NO_INPUT = RawValue(Payload())
 """Default of a run method's one parameter, for a start without input."""
@@ -52,6 +53,20 @@ def decoded_batch(raw: RawValue) -> BatchInput:
     if workflow_id != batch_workflow_id(request.batch_id):
         raise invalid_input(
             f"batchId {request.batch_id} belongs to workflow id batch/{request.batch_id}, not {workflow_id}"
+        )
+    return request
+
+
+def decoded_transfer(raw: RawValue) -> TransferInput:
+    """The input of a transfer, if it runs under the workflow id that belongs to it.
+
+    Raises:
+        ApplicationError: INVALID_INPUT.
+    """
+    request, workflow_id = decoded(raw, TransferInput), workflow.info().workflow_id
+    if workflow_id != transfer_workflow_id(request.transfer_id):
+        raise invalid_input(
+            f"transferId {request.transfer_id} belongs to workflow id transfer/{request.transfer_id}, not {workflow_id}"
         )
     return request
 

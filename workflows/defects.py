@@ -20,7 +20,7 @@ R = TypeVar("R")
 
 SAME_DEFECTS = 3
 """So many slices in a row with the same defect are no poison values."""
-AFTER_DEFECT = timedelta(seconds=10)
+AFTER_DEFECT, LONGEST_AFTER_DEFECT = timedelta(seconds=10), timedelta(minutes=10)
 
 
 class DefectsInARow:
@@ -51,6 +51,7 @@ async def insist(
     method: Callable[[Any, P], Awaitable[R]], argument: P, options: ActivityOptions, summary: str, priority: Priority
 ) -> R:
     """A step that can't be narrowed down: after a defect it's alerted and tried again until it's done."""
+    met = 0
     while True:
         try:
             return await workflow.execute_activity_method(
@@ -59,15 +60,21 @@ async def insist(
         except ActivityError as error:
             if _defect(error) is None:
                 raise
-            await after_defect(error, summary, priority)
+            await after_defect(error, summary, priority, met)
+            met += 1
 
 
-async def after_defect(error: ActivityError, summary: str, priority: Priority) -> None:
+async def after_defect(error: ActivityError, summary: str, priority: Priority, met_before: int) -> None:
     """Alerts what a step met, and waits before it's tried again."""
     cause = error.cause
     told = cause.message if isinstance(cause, ApplicationError) else str(cause or error)
     await raise_alert(AlertKind.DEFECT, f"{summary}: {told}", priority)
-    await workflow.sleep(AFTER_DEFECT, summary=f"after a defect: {summary}")
+    await workflow.sleep(wait_after_defect(met_before), summary=f"after a defect: {summary}")
+
+
+def wait_after_defect(met_before: int) -> timedelta:
+    """Longer each time: a defect that nobody mends for weeks must not fill the workflow's history."""
+    return min(AFTER_DEFECT * (1 << min(met_before, 10)), LONGEST_AFTER_DEFECT)
 
 
 async def raise_alert(kind: AlertKind, message: str, priority: Priority) -> None:

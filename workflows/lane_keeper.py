@@ -21,6 +21,7 @@ class LaneKeeper:
 
     def __init__(self) -> None:
         self._woken = True
+        self._defects = 0
 
     @workflow.run
     async def run(self, request: RawValue = NO_INPUT) -> None:
@@ -48,6 +49,8 @@ class LaneKeeper:
                 BlockchainActivities.tend_lane, work, **CHAIN_STEP, priority=LANE_PRIORITY, summary=summary
             )
         except ActivityError as error:
-            await after_defect(error, summary, LANE_PRIORITY)
+            await after_defect(error, summary, LANE_PRIORITY, self._defects)
+            self._defects += 1
             return False
+        self._defects = 0
         return state.open == 0

@@ -14,14 +14,22 @@ WHERE i.batch_id = $1 AND i.item_no BETWEEN $2 AND $3 AND i.next_try_at IS NOT N
   AND i.status = 'PROCESSING' AND t.status = 'ACCEPTED' AND (i.next_try_at IS NULL OR i.next_try_at <= now())
 ORDER BY i.item_no LIMIT 1000;
 
+-- name: transfers_to_bind_single
+-- One accepted transfer that is due.
+SELECT t.transfer_id, t.bindings + 1 AS binding_no, t.token, t.holder, t.recipient, t.ticket_id, t.pack_limit, t.settlement::text
+FROM ticket_transfers t
+LEFT JOIN batch_transfer_items i ON t.kind = 'direct' AND i.batch_id = t.batch_id AND i.item_no = t.item_no
+WHERE t.transfer_id = $1 AND t.status = 'ACCEPTED' AND coalesce(i.next_try_at, t.next_try_at, '-infinity') <= now();
+
 -- name: lane_rooms
 -- Lanes that may take chain transactions, with room for $3 of them or for a quarter of their limit, the emptiest first.
--- (Places taken singly as they fall free would cost a step each.)
-SELECT l.signer, l.max_in_flight - open.count AS room
-FROM chain_lanes l CROSS JOIN LATERAL (SELECT count(*)::int AS count FROM chain_transactions x
+-- (Places taken singly as they fall free would cost a step each.) A share of a lane is kept for single transfers ($4).
+SELECT l.signer, l.places - open.count AS room
+FROM (SELECT *, max_in_flight - CASE WHEN $4::boolean THEN 0 ELSE kept_for_singles END AS places FROM chain_lanes) l
+CROSS JOIN LATERAL (SELECT count(*)::int AS count FROM chain_transactions x
   WHERE x.chain_id = l.chain_id AND x.signer = l.signer AND x.settled_at IS NULL) open
 WHERE l.chain_id = $1 AND l.signer = ANY ($2::bytea[]) AND l.halted_reason IS NULL
-  AND l.max_in_flight - open.count >= least($3, greatest(l.max_in_flight / 4, 1))
+  AND l.places - open.count >= least($3, greatest(l.places / 4, 1))
 ORDER BY room DESC, l.signer;
 
 -- name: usable_lanes
@@ -39,7 +47,7 @@ WHERE t.transfer_id = held.transfer_id AND t.status = 'ACCEPTED';
 
 -- name: lock_lane
 -- A lane, held against other allocations until commit (FOR UPDATE would deadlock with the foreign keys).
-SELECT halted_reason, max_in_flight FROM chain_lanes WHERE chain_id = $1 AND signer = $2 FOR NO KEY UPDATE;
+SELECT halted_reason, max_in_flight, kept_for_singles FROM chain_lanes WHERE chain_id = $1 AND signer = $2 FOR NO KEY UPDATE;
 
 -- name: open_count
 -- Open nonces of a lane.
@@ -76,6 +84,12 @@ FROM batch_transfer_items i JOIN ticket_transfers t ON t.transfer_id = i.transfe
 JOIN chain_bindings b ON b.transfer_id = t.transfer_id AND b.binding_no = t.bindings
 WHERE i.batch_id = $1 AND i.item_no BETWEEN $2 AND $3 AND i.next_try_at IS NOT NULL
   AND i.status = 'PROCESSING' AND t.status = 'SUBMITTED';
+
+-- name: open_transactions_of_items_single
+-- The open chain transaction that carries one transfer.
+SELECT b.transaction_id FROM ticket_transfers t
+JOIN chain_bindings b ON b.transfer_id = t.transfer_id AND b.binding_no = t.bindings
+WHERE t.transfer_id = $1 AND t.status = 'SUBMITTED';
 
 -- name: open_transactions_of_lane
 -- Open chain transactions of a lane, lowest nonce first, with whether they are older than $3.
@@ -140,34 +154,36 @@ SELECT k.ticket_id FROM ticket_transfers t JOIN tickets k ON k.ticket_id = t.tic
 WHERE t.transfer_id = ANY ($1::uuid[]) ORDER BY k.ticket_id FOR NO KEY UPDATE OF k;
 
 -- name: complete_transfers
--- Moved transfers complete; their tickets change hands, their items complete.
+-- Moved transfers complete; their tickets change hands, their items complete (a gift's has, when the gift was made).
 WITH moved AS (
   UPDATE ticket_transfers t SET status = 'COMPLETED', ended_at = now()
   FROM unnest($1::uuid[], $2::int[]) AS m (transfer_id, binding_no)
   WHERE t.transfer_id = m.transfer_id AND t.status = 'SUBMITTED' AND t.bindings = m.binding_no
-  RETURNING t.transfer_id, t.ticket_id, t.recipient, t.to_user_id, t.batch_id, t.item_no
+  RETURNING t.transfer_id, t.kind, t.ticket_id, t.recipient, t.to_user_id, t.batch_id, t.item_no
 ), handed_over AS (
   UPDATE tickets k SET holder = m.recipient, owner_user_id = m.to_user_id FROM moved m WHERE k.ticket_id = m.ticket_id
 ), completed AS (
   UPDATE batch_transfer_items i SET status = 'COMPLETED', ended_at = now(), next_try_at = NULL FROM moved m
   WHERE i.batch_id = m.batch_id AND i.item_no = m.item_no AND i.status = 'PROCESSING' RETURNING i.batch_id
 )
-SELECT transfer_id, batch_id FROM moved;
+SELECT transfer_id, CASE WHEN kind = 'direct' THEN batch_id END AS batch_id FROM moved;
 
 -- name: unmoved_transfers
--- What the verdict over unmoved transfers depends on.
-SELECT t.transfer_id, t.bindings AS binding_no, t.batch_id, t.item_no, coalesce(i.tries, 0)::int AS tries, t.pack_limit,
+-- What the verdict over unmoved transfers depends on. A gift is no batch's any more, whoever made it.
+SELECT t.transfer_id, t.bindings AS binding_no, i.batch_id, i.item_no, coalesce(i.tries, t.tries)::int AS tries, t.pack_limit,
        coalesce(c.cancelled, false) AS cancelled
-FROM ticket_transfers t LEFT JOIN batch_transfer_items i ON i.batch_id = t.batch_id AND i.item_no = t.item_no
-LEFT JOIN batch_controls c ON c.batch_id = t.batch_id
+FROM ticket_transfers t
+LEFT JOIN batch_transfer_items i ON t.kind = 'direct' AND i.batch_id = t.batch_id AND i.item_no = t.item_no
+LEFT JOIN batch_controls c ON c.batch_id = i.batch_id
 WHERE t.transfer_id = ANY ($1::uuid[]) AND t.status = 'SUBMITTED';
 
 -- name: end_unmoved_transfers
--- Unmoved transfers go back to ACCEPTED, or end FAILED or CANCELLED.
+-- Unmoved transfers go back to ACCEPTED, or end FAILED or CANCELLED. One that no batch works on counts its own tries.
 UPDATE ticket_transfers t SET status = u.status::transfer_status, pack_limit = u.pack_limit,
-  failure_code = u.code, failure_reason = u.reason, ended_at = CASE WHEN u.status = 'ACCEPTED' THEN NULL ELSE now() END
-FROM unnest($1::uuid[], $2::int[], $3::text[], $4::int[], $5::text[], $6::text[])
-  AS u (transfer_id, binding_no, status, pack_limit, code, reason)
+  failure_code = u.code, failure_reason = u.reason, ended_at = CASE WHEN u.status = 'ACCEPTED' THEN NULL ELSE now() END,
+  tries = coalesce(u.tries, t.tries), next_try_at = now() + u.delay
+FROM unnest($1::uuid[], $2::int[], $3::text[], $4::int[], $5::text[], $6::text[], $7::int[], $8::interval[])
+  AS u (transfer_id, binding_no, status, pack_limit, code, reason, tries, delay)
 WHERE t.transfer_id = u.transfer_id AND t.status = 'SUBMITTED' AND t.bindings = u.binding_no RETURNING t.transfer_id;
 
 -- name: record_failed_transfers

@@ -13,6 +13,7 @@ from tests.crew import Crew, fault_of, slice_from
 from workflows.interface.batch import LaneWork
 from workflows.interface.codes import ErrorCode, Settlement
 from workflows.interface.names import lane_workflow_id
+from workflows.interface.options import BatchOptions
 
 SIZE = 6
 
@@ -115,7 +116,7 @@ async def test_a_full_lane_takes_the_rest_when_there_is_room(crew: Crew) -> None
     """Submit says what is left, and not yet where nothing could be bound at all."""
     await crew.world()
     batch_id = await crew.batch(3)
-    await crew.books.pool.execute("UPDATE chain_lanes SET max_in_flight = 2")
+    await crew.books.pool.execute("UPDATE chain_lanes SET max_in_flight = 3")
     await crew.books.pool.execute("UPDATE ticket_transfers SET settlement = 'single'")
     work = slice_from(batch_id, 3)
     assert (await crew.do(crew.blockchain.submit_transfers, work)).left == 1
@@ -143,7 +144,7 @@ async def test_what_the_chain_refuses_fails_alone(crew: Crew, settlement: Settle
     refusing = await crew.chain.deploy("test/NotAReceiver")
     numbers = await crew.world_tickets(4)
     lines = [(numbers[0], "bob"), (numbers[1], "0x" + refusing.hex()), (numbers[2], "bob"), (numbers[3], "bob")]
-    batch_id = await crew.books.batch(lines, settlement=settlement)
+    batch_id = await crew.books.batch(lines, options=BatchOptions(settlement))
     work = slice_from(batch_id, 4)
     await crew.books.creation.create(work)
     await crew.move_away(numbers[2])
@@ -259,6 +260,6 @@ async def test_a_lane_that_lost_its_right_reverts_as_a_whole_and_costs_no_item_a
     result = await crew.do(crew.blockchain.confirm_transfers, work)
     assert result.due_again is not None
     row = await crew.books.pool.fetchrow(
-        "SELECT max(tries), max(pack_limit) FROM batch_transfer_items JOIN ticket_transfers USING (transfer_id)"
+        "SELECT max(i.tries), max(pack_limit) FROM batch_transfer_items i JOIN ticket_transfers USING (transfer_id)"
     )
     assert tuple(row or ()) == (0, SIZE // 2)

@@ -253,10 +253,10 @@ async def test_an_alert_is_opened_once_and_counted(books: Books) -> None:
 
 
 async def test_a_full_lane_takes_no_more(books: Books) -> None:
-    """At most so many nonces of a lane are open; settled ones make room."""
+    """At most so many nonces of a lane are open, less what is kept for single transfers; settled ones make room."""
     await books.people("alice", "bob")
     await books.tickets(range(1, 6))
-    await books.lane(max_in_flight=2)
+    await books.lane(max_in_flight=3)
     await books.batch([(n, "bob") for n in range(1, 6)], batch_id=BATCH)
     await books.creation.create(WHOLE)
     bound = await books.bind(WHOLE, per_transaction=1)

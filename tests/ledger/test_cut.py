@@ -78,7 +78,7 @@ async def test_a_plan_that_was_overtaken_binds_nothing(books: Books) -> None:
     settlement, ready = await books.binding.ready(WHOLE)
     await books.settle(await books.bind(WHOLE), failed(FailureCode.REVERTED))
     before = await books.snapshot()
-    [room] = await books.binding.rooms(1)
-    result = await books.binding.bind(BATCH, room.lane, planned(settlement, ready, 2))
+    [room] = await books.binding.rooms(1, single=False)
+    result = await books.binding.bind(WHOLE, room.lane, planned(settlement, ready, 2))
     assert result.overtaken
     assert await books.snapshot() == before

@@ -15,10 +15,11 @@ from tests.books import Books, failed, final, moved, skipped, slice_of, wallet_o
 from tests.breaking_pool import BreakingPool
 from tests.servers import Postgres, open_pool
 from workflows.interface.chain import BoundTransaction, ChainTransfer, TransferResult
-from workflows.interface.codes import FailureCode
+from workflows.interface.codes import FailureCode, TransferKind
+from workflows.interface.options import BatchOptions
 
-BATCH, OTHER = UUID(int=1), UUID(int=2)
-WHOLE = slice_of(BATCH, 1, 1000)
+BATCH, OTHER, GIFTS = UUID(int=1), UUID(int=2), UUID(int=3)
+WHOLE, ALL_GIFTS = slice_of(BATCH, 1, 1000), slice_of(GIFTS, 1, 1000)
 COPIES = 4
 REASON = "a defect of this service"
 
@@ -57,6 +58,15 @@ async def one_of_each_kind(books: Books) -> None:
     to = "0x" + wallet_of("bob").hex()
     lines = [(1, "bob"), (2, to), (9, "bob"), (50, "bob"), (77, "bob"), (3, "nobody"), (4, "0x12"), (5, "alice")]
     await books.batch(lines, batch_id=BATCH)
+
+
+async def one_gift_of_each_kind(books: Books) -> None:
+    """The same as gifts, with one for an address of nobody known, and an item whose last try meets a locked ticket."""
+    await one_of_each_kind(books)
+    to = "0x" + wallet_of("bob").hex()
+    lines = [(6, "bob"), (7, to), (9, "bob"), (50, "bob"), (8, "nobody"), (10, "0x" + "5a" * 20), (11, "alice")]
+    await books.batch([*lines, (9, "carol")], batch_id=GIFTS, options=BatchOptions(kind=TransferKind.GIFT))
+    await books.pool.execute("UPDATE batch_transfer_items SET tries = 2 WHERE batch_id = $1 AND item_no = 3", GIFTS)
 
 
 async def created(books: Books) -> None:
@@ -131,6 +141,22 @@ async def reopen(books: Books) -> None:
         after = (await books.retries.reopen_page(BATCH, 2, after, 2)).next_after
 
 
+async def gifts_retried(books: Books) -> None:
+    """Failures of every kind; the unknown user is known now, and the locked ticket free."""
+    await one_gift_of_each_kind(books)
+    await books.creation.create(ALL_GIFTS)
+    await books.runs.close(GIFTS, 1)
+    await books.run(OTHER, failed(FailureCode.RECIPIENT_REFUSED))
+    await books.people("nobody")
+    await books.runs.open(GIFTS, "run-2", retry_failed=True)
+
+
+async def reopen_gifts(books: Books) -> None:
+    after: int | None = 0
+    while after is not None:
+        after = (await books.retries.reopen_page(GIFTS, 2, after, 2)).next_after
+
+
 async def settled(books: Books) -> None:
     await bound(books)
     await books.settle(await all_transactions(books))
@@ -140,6 +166,8 @@ SCENARIOS = {
     "staging": Scenario(people_and_tickets, stage),
     "opening": Scenario(staged, lambda books: books.runs.open(BATCH, "run-1", retry_failed=False)),
     "creating": Scenario(one_of_each_kind, lambda books: books.creation.create(WHOLE)),
+    "creating gifts": Scenario(one_gift_of_each_kind, lambda books: books.creation.create(ALL_GIFTS)),
+    "reopening gifts": Scenario(gifts_retried, reopen_gifts),
     "binding": Scenario(created, lambda books: books.bind(WHOLE, per_transaction=12)),
     "settling": Scenario(bound, settle),
     "settling in parts": Scenario(bound, settle_in_parts),

@@ -14,27 +14,38 @@ from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import Worker
 
+from activities.faults import not_yet
+from activities.single_transfers import SingleLedgers, SingleSteps
 from activities.transfers import Pace, TransferLedgers
 from activities.transfers import Transfers as TransferSteps
 from activities.waking import Waker
 from chain.keccak import keccak256
 from ledger.creation import TransferCreation
+from ledger.gifts import Gifts
 from ledger.pool import Pool
 from ledger.retries import Retries
 from ledger.runs import BatchRuns
+from ledger.single_retries import SingleRetries
+from ledger.singles import SingleTransfers
 from ledger.staging import BatchWriter
 from starter.client import TransferClient
+from starter.transfers import SingleTransferClient
 from tests.servers import Temporal
 from tests.starter.commands import Transfers
-from worker import steps_of
+from worker_steps import steps_of
 from workflows.batch_transfer import BatchTransfer
 from workflows.interface.batch import BlockchainActivities, LaneState, LaneWork, Slice, StepResult
 from workflows.interface.names import Queue, batch_workflow_id
+from workflows.interface.transfer import ChainTransferActivities, TransferStep, TransferWork
 from workflows.interface.validation import judge
 from workflows.sandbox import sandboxed
+from workflows.transfer import Transfer
 
 SENDER = "alice"
 NAMESPACE = "starter"
+
+
+_SINGLES_THAT_RUN = "WorkflowType = 'Transfer' AND ExecutionStatus = 'Running'"
 
 
 class StillChain(BlockchainActivities):
@@ -57,6 +68,18 @@ class StillChain(BlockchainActivities):
         return LaneState(open=0)
 
 
+class StillSingles(ChainTransferActivities):
+    """The same for single transfers: they wait for ever for room on a lane."""
+
+    @activity.defn(name="submit_transfer")
+    async def submit_transfer(self, work: TransferWork) -> TransferStep:
+        raise not_yet("this chain moves nothing", 60.0)
+
+    @activity.defn(name="confirm_transfer")
+    async def confirm_transfer(self, work: TransferWork) -> TransferStep:
+        raise not_yet("this chain moves nothing", 60.0)
+
+
 class Service(NamedTuple):
     """A database, a Temporal namespace, and what a command needs to find them."""
 
@@ -68,6 +91,11 @@ class Service(NamedTuple):
     def client(self) -> TransferClient:
         """The client under test."""
         return TransferClient(self.temporal)
+
+    @property
+    def singles(self) -> SingleTransferClient:
+        """The client of single transfers and gifts."""
+        return SingleTransferClient(self.temporal)
 
     @asynccontextmanager
     async def working(self) -> AsyncIterator[None]:
@@ -82,13 +110,23 @@ class Service(NamedTuple):
         async with AsyncExitStack() as stack:
             waker = await stack.enter_async_context(Waker(self.temporal))
             transfers = TransferSteps(ledgers, waker, Pace(slice_size=100, window=4, slices_per_run=50))
-            for queue, steps in ((Queue.TRANSFERS, transfers), (Queue.BLOCKCHAIN, StillChain(runs))):
-                workflows = [BatchTransfer] if queue is Queue.TRANSFERS else []
+            parts = SingleLedgers(
+                SingleTransfers(self.pool, rule, frozenset()),
+                Gifts(self.pool),
+                SingleRetries(self.pool, rule, frozenset()),
+            )
+            singles = SingleSteps(parts, waker, runs.raise_alert)
+            objects: dict[Queue, tuple[object, object]] = {
+                Queue.TRANSFERS: (transfers, singles),
+                Queue.BLOCKCHAIN: (StillChain(runs), StillSingles()),
+            }
+            for queue, steps in objects.items():
+                workflows = [BatchTransfer, Transfer] if queue is Queue.TRANSFERS else []
                 worker = Worker(
                     self.temporal,
                     task_queue=queue,
                     workflows=workflows,
-                    activities=steps_of(steps),
+                    activities=[method for one in steps for method in steps_of(one)],
                     workflow_runner=sandboxed(),
                     build_id="tests",
                 )
@@ -117,9 +155,11 @@ async def service(
     assert sender == SENDER
     environment = {"DATABASE_URL": database_url, "TEMPORAL_ADDRESS": temporal.address, "TEMPORAL_NAMESPACE": NAMESPACE}
     yield Service(pool, starter_client, environment)
-    for row in await pool.fetch("SELECT batch_id FROM batch_transfers"):
+    left = [batch_workflow_id(row["batch_id"]) for row in await pool.fetch("SELECT batch_id FROM batch_transfers")]
+    left += [run.id async for run in starter_client.list_workflows(_SINGLES_THAT_RUN)]
+    for workflow_id in left:
         try:
-            await starter_client.get_workflow_handle(batch_workflow_id(row["batch_id"])).terminate()
+            await starter_client.get_workflow_handle(workflow_id).terminate()
         except RPCError as error:
             if error.status is not RPCStatusCode.NOT_FOUND:
                 raise

@@ -14,12 +14,13 @@ from tests.starter.conftest import SENDER, Service
 from tests.starter.test_batch_writer import items
 from workflows.interface.codes import Settlement
 from workflows.interface.names import batch_workflow_id
+from workflows.interface.options import BatchOptions
 
 
 @pytest.fixture
 async def batch_id(service: Service) -> UUID:
     """A staged batch of 1,500 items, three of them duplicates."""
-    header = BatchHeader(uuid4(), SENDER, Settlement.BATCHED)
+    header = BatchHeader(uuid4(), SENDER)
     await BatchWriter(service.pool).write(header, items(*range(1, 1_498), 1, 2, 3))
     return header.batch_id
 
@@ -66,7 +67,7 @@ async def test_a_reader_that_leaves_early_is_no_error(transfers: Transfers, batc
 
 async def test_list_filters_by_status_and_sender(transfers: Transfers, service: Service, batch_id: UUID) -> None:
     """The newest come first; a filter leaves out the others."""
-    header = BatchHeader(uuid4(), SENDER, Settlement.SINGLE)
+    header = BatchHeader(uuid4(), SENDER, BatchOptions(Settlement.SINGLE))
     await BatchWriter(service.pool).write(header, items(1))
     listed = (await transfers("batch", "list", "--json")).json
     assert [batch["batchId"] for batch in listed] == [str(header.batch_id), str(batch_id)]
@@ -125,7 +126,7 @@ async def test_a_staged_batch_is_cancelled_with_its_reason(
 
 async def test_a_retry_that_can_help_nothing_is_refused(transfers: Transfers, service: Service) -> None:
     """Where only duplicates failed, or nothing, no new run begins and one sentence says so."""
-    header = BatchHeader(uuid4(), SENDER, Settlement.BATCHED)
+    header = BatchHeader(uuid4(), SENDER)
     await BatchWriter(service.pool).write(header, items(1, 1))
     set_status = (
         "UPDATE batch_transfers SET status = $2, run_no = 1, started_at = now(), ended_at = now() WHERE batch_id = $1"
@@ -140,7 +141,7 @@ async def test_a_retry_that_can_help_nothing_is_refused(transfers: Transfers, se
 
 async def test_texts_of_strangers_cannot_steer_the_terminal(transfers: Transfers, service: Service) -> None:
     """Escape sequences in a recipient are printed as text, in lines and in tables; JSON has them as they are."""
-    header = BatchHeader(uuid4(), SENDER, Settlement.BATCHED)
+    header = BatchHeader(uuid4(), SENDER)
     await BatchWriter(service.pool).write(header, [StagedItem("1", "bo\x1b[2Jb"), StagedItem("1", "e\x07ve")])
     lines = (await transfers("batch", "show", str(header.batch_id), "--items")).out
     table = (await transfers("batch", "show", str(header.batch_id))).out

@@ -15,16 +15,18 @@ from ledger.staging import DUPLICATES_PAGE, BatchHeader, BatchWriter
 from ledger.webhooks import NewSubscription, WebhookLedger
 from tests.starter.conftest import SENDER
 from workflows.interface.batch import BatchCounts
-from workflows.interface.codes import BatchStatus, ErrorCode, ItemStatus, Settlement
+from workflows.interface.codes import BatchStatus, ErrorCode, ItemOrder, ItemStatus, Settlement, TransferKind
 from workflows.interface.deliveries import RetryPolicy
 from workflows.interface.errors import RequestError
 from workflows.interface.names import transfer_id_for
+from workflows.interface.options import DEFAULT_OPTIONS, BatchOptions
 
+SINGLE = BatchOptions(Settlement.SINGLE)
 ADDRESS = "0xAb5801a7D398351b8bE11C439e05C5B3259aeC9B"
 
 
-def header(batch_id: UUID | None = None, settlement: Settlement = Settlement.BATCHED) -> BatchHeader:
-    return BatchHeader(batch_id or uuid4(), SENDER, settlement)
+def header(batch_id: UUID | None = None, options: BatchOptions = DEFAULT_OPTIONS) -> BatchHeader:
+    return BatchHeader(batch_id or uuid4(), SENDER, options)
 
 
 def items(*tickets: object, to: str = "bob") -> list[StagedItem]:
@@ -45,11 +47,11 @@ def writer(pool: Pool, sender: str) -> BatchWriter:
 
 async def test_everything_of_a_batch_is_written(writer: BatchWriter, pool: Pool) -> None:
     """The batch, its items with their transfer ids, its controls, its counters and its fingerprint are there."""
-    head = header(settlement=Settlement.SINGLE)
+    head = header(options=SINGLE)
     rows = [StagedItem("17", "bob"), StagedItem("18", ADDRESS), StagedItem("2" * 78, "ü, \\ \t'")]
     stored = await writer.write(head, rows)
     assert stored == (
-        *(head.batch_id, SENDER, BatchStatus.QUEUED, 3, request_sha256(SENDER, rows, Settlement.SINGLE)),
+        *(head.batch_id, SENDER, BatchStatus.QUEUED, 3, request_sha256(SENDER, rows, SINGLE)),
         *(True, ()),
     )
     written = await pool.fetch("SELECT * FROM batch_transfer_items WHERE batch_id = $1 ORDER BY item_no", head.batch_id)
@@ -114,24 +116,26 @@ async def test_the_same_request_again_gives_what_is_stored(writer: BatchWriter, 
 
 
 @pytest.mark.parametrize(
-    ("settlement", "rows"),
+    ("options", "rows"),
     [
-        (Settlement.BATCHED, items(1, 2, 3)),
-        (Settlement.BATCHED, items(1)),
-        (Settlement.BATCHED, items(2, 1)),
-        (Settlement.BATCHED, items(1, 2, to="eve")),
-        (Settlement.SINGLE, items(1, 2)),
+        (BatchOptions(), items(1, 2, 3)),
+        (BatchOptions(), items(1)),
+        (BatchOptions(), items(2, 1)),
+        (BatchOptions(), items(1, 2, to="eve")),
+        (SINGLE, items(1, 2)),
+        (BatchOptions(kind=TransferKind.GIFT), items(1, 2)),
+        (BatchOptions(order=ItemOrder.SEQUENTIAL), items(1, 2)),
     ],
 )
 async def test_another_request_under_the_same_id_is_refused(
-    writer: BatchWriter, pool: Pool, settlement: Settlement, rows: list[StagedItem]
+    writer: BatchWriter, pool: Pool, options: BatchOptions, rows: list[StagedItem]
 ) -> None:
-    """More, fewer, reordered or other items, or another settlement, touch nothing of the stored batch."""
+    """More, fewer, reordered or other items, or other options, touch nothing of the stored batch."""
     head = header()
     await writer.write(head, items(1, 2))
     before = await rows_in(pool)
     with pytest.raises(RequestError) as caught:
-        await writer.write(head._replace(settlement=settlement), rows)
+        await writer.write(head._replace(options=options), rows)
     assert caught.value.code is ErrorCode.BATCH_CONTENT_DIFFERS
     assert await rows_in(pool) == before
 

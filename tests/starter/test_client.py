@@ -22,6 +22,7 @@ from workflows.interface.batch import BatchItem
 from workflows.interface.codes import BatchStatus, ErrorCode, Settlement
 from workflows.interface.errors import RequestError
 from workflows.interface.names import Queue, WorkflowType, batch_workflow_id
+from workflows.interface.options import BatchOptions
 
 ROWS = (BatchItem(ticket_id="17", to="bob"), BatchItem(ticket_id="18", to="eve"))
 OTHER_ROWS = (BatchItem(ticket_id="17", to="eve"),)
@@ -45,7 +46,7 @@ async def refusal(call: object) -> ErrorCode:
 
 async def test_a_start_is_what_the_web_ui_shows(idle: TransferClient, idle_client: Client) -> None:
     """The workflow has the published type, id, queue, JSON input, memo, summary and priority."""
-    started = await idle.start_batch("alice", ROWS, settlement=Settlement.SINGLE)
+    started = await idle.start_batch("alice", ROWS, options=BatchOptions(Settlement.SINGLE))
     assert (started.status, started.item_count) == (BatchStatus.QUEUED, 2)
     handle = idle_client.get_workflow_handle(f"batch/{started.batch_id}")
     told = await handle.describe()
@@ -86,7 +87,7 @@ async def test_another_request_under_the_key_is_refused(idle: TransferClient) ->
     await idle.start_batch("alice", ROWS, idempotency_key=key)
     other_items = idle.start_batch("alice", OTHER_ROWS, idempotency_key=key)
     assert await refusal(other_items) is ErrorCode.BATCH_CONTENT_DIFFERS
-    other_way = idle.start_batch("alice", ROWS, idempotency_key=key, settlement=Settlement.SINGLE)
+    other_way = idle.start_batch("alice", ROWS, idempotency_key=key, options=BatchOptions(Settlement.SINGLE))
     assert await refusal(other_way) is ErrorCode.BATCH_CONTENT_DIFFERS
 
 
@@ -150,7 +151,7 @@ async def test_an_ended_batch_cannot_be_steered(service: Service) -> None:
 async def test_a_running_batch_answers_and_obeys(service: Service) -> None:
     """A paused batch tells its progress and can't be retried yet; resumed it ends; retried it runs once more."""
     client = service.client
-    header = BatchHeader(uuid4(), SENDER, Settlement.BATCHED)
+    header = BatchHeader(uuid4(), SENDER)
     await BatchWriter(service.pool).write(header, items(*range(250)))
     await service.pool.execute("UPDATE batch_controls SET paused = true")
     assert await client.start_staged(header.batch_id)
@@ -169,7 +170,7 @@ async def test_a_running_batch_answers_and_obeys(service: Service) -> None:
 
 async def test_a_staged_batch_cancelled_before_its_start_never_moves(service: Service) -> None:
     """Signal-with-start: the batch opens, cancels every item and ends CANCELLED."""
-    header = BatchHeader(uuid4(), SENDER, Settlement.BATCHED)
+    header = BatchHeader(uuid4(), SENDER)
     await BatchWriter(service.pool).write(header, items(1, 2))
     await service.client.cancel(header.batch_id, "sold out")
     async with service.working():
@@ -202,7 +203,7 @@ async def test_a_client_of_any_converter_will_do(service: Service) -> None:
 
 async def test_staging_starts_what_was_staged_and_never_started(service: Service, pool: Pool) -> None:
     """A request whose start was lost is started by the same request again; a third changes nothing."""
-    header = BatchHeader(uuid4(), SENDER, Settlement.BATCHED)
+    header = BatchHeader(uuid4(), SENDER)
     await BatchWriter(pool).write(header, items(1, 2))
     starter = StagedStarter(BatchWriter(pool), service.client)
     expected = BatchStarted(batch_id=header.batch_id, status=BatchStatus.QUEUED, item_count=2)
@@ -218,7 +219,7 @@ async def test_staging_starts_what_was_staged_and_never_started(service: Service
 
 async def test_a_batch_staged_after_a_failed_start_still_runs(service: Service, pool: Pool) -> None:
     """Starting an id before it's staged fails that run; the staging that follows begins another."""
-    header = BatchHeader(uuid4(), SENDER, Settlement.BATCHED)
+    header = BatchHeader(uuid4(), SENDER)
     await service.client.start_staged(header.batch_id)
     async with service.working():
         assert await refusal(service.client.wait(header.batch_id)) is ErrorCode.INVALID_INPUT
@@ -233,7 +234,7 @@ async def test_inline_and_staged_requests_are_compared(service: Service, pool: P
         started = await service.client.start_batch(SENDER, ROWS, idempotency_key=key)
         await service.client.wait(started.batch_id)
     starter = StagedStarter(BatchWriter(pool), service.client)
-    header = BatchHeader(started.batch_id, SENDER, Settlement.BATCHED)
+    header = BatchHeader(started.batch_id, SENDER)
     rows = [*items(17), *items(18, to="eve")]
     assert (await starter.start(header, rows)).status is BatchStatus.COMPLETED_WITH_FAILURES
     assert await refusal(starter.start(header, rows[:1])) is ErrorCode.BATCH_CONTENT_DIFFERS

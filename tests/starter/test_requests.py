@@ -16,6 +16,7 @@ from workflows.interface.batch import BatchItem
 from workflows.interface.codes import ErrorCode, Settlement
 from workflows.interface.errors import RequestError
 from workflows.interface.names import batch_id_for
+from workflows.interface.options import DEFAULT_OPTIONS, BatchOptions
 
 OWN_ID = UUID("11111111-2222-4333-8444-555555555555")
 
@@ -58,21 +59,21 @@ def test_an_unfit_sender_is_refused(user_id: str) -> None:
 
 
 def test_the_fingerprint_is_of_the_canonical_request() -> None:
-    """The way an address or a ticket is written doesn't change it; order, sender and settlement do."""
+    """The way an address or a ticket is written doesn't change it; order, sender and options do."""
     mixed, lower = "0xAb5801a7D398351b8bE11C439e05C5B3259aeC9B", "0xab5801a7d398351b8be11c439e05c5b3259aec9b"
 
-    def of(*rows: tuple[str, str], sender: str = "alice", settlement: Settlement = Settlement.BATCHED) -> bytes:
+    def of(*rows: tuple[str, str], sender: str = "alice", options: BatchOptions = DEFAULT_OPTIONS) -> bytes:
         items = [BatchItem(ticket_id=ticket, to=to) for ticket, to in rows]
-        request = inline_request(sender, items, OWN_ID, settlement)
-        return request_sha256(sender, staged_items(request), settlement)
+        request = inline_request(sender, items, OWN_ID, options)
+        return request_sha256(sender, staged_items(request), options)
 
     first = of(("017", mixed), ("2", "bob"))
     assert first == of(("17", lower), ("2", " bob "))
-    assert first == request_sha256("alice", [StagedItem("17", mixed), StagedItem("2", "bob")], Settlement.BATCHED)
+    assert first == request_sha256("alice", [StagedItem("17", mixed), StagedItem("2", "bob")], BatchOptions())
     others = {
         of(("2", "bob"), ("17", mixed)),
         of(("17", mixed), ("2", "bob"), sender="eve"),
-        of(("17", mixed), ("2", "bob"), settlement=Settlement.SINGLE),
+        of(("17", mixed), ("2", "bob"), options=BatchOptions(Settlement.SINGLE)),
         of(("17", mixed)),
     }
     assert len(others | {first}) == 5
@@ -82,7 +83,7 @@ def test_too_many_inline_items_are_refused() -> None:
     """More than 2,000 inline items are INVALID_INPUT, and the message names the field."""
     items = [BatchItem(ticket_id=str(number), to="bob") for number in range(2_001)]
     with pytest.raises(RequestError, match="items") as caught:
-        inline_request("alice", items, OWN_ID, Settlement.BATCHED)
+        inline_request("alice", items, OWN_ID, BatchOptions())
     assert caught.value.code is ErrorCode.INVALID_INPUT
 
 

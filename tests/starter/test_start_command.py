@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from datetime import timedelta
 from uuid import UUID, uuid4
 
 import pytest
@@ -13,6 +14,7 @@ from tests.starter.conftest import SENDER, Service
 from workflows.interface.names import batch_id_for, batch_workflow_id
 
 CSV = b"ticket_id,to\n17,bob\n018,eve\n"
+GIFT = ("--kind", "gift")
 JSON_LINES = b'{"ticketId": "17", "to": "bob"}\n{"ticketId": "18", "to": "eve"}\n'
 
 
@@ -46,6 +48,30 @@ async def test_the_same_key_gives_the_first_batch_back(transfers: Transfers, ser
     single = await transfers(*start, "-", "--settlement", "single", stdin=CSV)
     assert single.code == 4
     assert await service.pool.fetchval("SELECT count(*) FROM batch_transfers") == 1
+
+
+async def test_options_of_a_batch_are_written_and_shown(transfers: Transfers, service: Service) -> None:
+    """Gifts in order until a time: `show` tells so in JSON and in words, and another time is another request."""
+    start = ("batch", "start", "-", "--from", SENDER, "--idempotency-key", "gifts", "--kind", "gift")
+    until = ("--expires-at", "2090-06-01T14:00:00+02:00")
+    started = await transfers(*start, *until, "--order", "sequential", stdin=CSV)
+    assert (started.code, started.err.count("Error")) == (0, 0)
+    show = ("batch", "show", started.json["batchId"])
+    shown = (await transfers(*show, "--json")).json
+    assert (shown["kind"], shown["order"], shown["settlement"]) == ("gift", "sequential", "batched")
+    assert shown["expiresAt"] == "2090-06-01T12:00:00Z"
+    assert "batched, gifts until 2090-06-01 12:00:00, sequential" in (await transfers(*show)).out
+    same = ("--expires-at", "2090-06-01T12:00:00Z", "--order", "sequential")
+    assert (await transfers(*start, *same, stdin=CSV)).json == started.json
+    assert (await transfers(*start, "--expires-in", "7d", "--order", "sequential", stdin=CSV)).code == 4
+
+
+async def test_gifts_may_wait_for_a_span_of_time(transfers: Transfers, service: Service) -> None:
+    """`--expires-in` counts from now."""
+    ended = await transfers("batch", "start", "-", "--from", SENDER, "--kind", "gift", "--expires-in", "36h", stdin=CSV)
+    assert ended.code == 0
+    left = await service.pool.fetchval("SELECT expires_at - now() FROM batch_transfers")
+    assert timedelta(hours=35, minutes=55) < left < timedelta(hours=36)
 
 
 async def test_two_commands_at_once_start_one_batch(transfers: Transfers, service: Service) -> None:
@@ -132,6 +158,14 @@ async def test_bad_input_is_refused_before_anything_is_written(
         (("a.csv", "--from", SENDER, "--batch-id", str(uuid4()), "--idempotency-key", "k"), "exclude each other"),
         (("a.csv", "--from", SENDER, "--idempotency-key", ""), "idempotency key must be 1 to 256"),
         (("a.csv", "--from", SENDER, "--settlement", "gift"), "'gift' is not one of 'batched', 'single'"),
+        (("a.csv", "--from", SENDER, "--kind", "loan"), "'loan' is not one of 'direct', 'gift'"),
+        (("a.csv", "--from", SENDER, "--order", "random"), "'random' is not one of 'parallel', 'sequential'"),
+        (("a.csv", "--from", SENDER, "--expires-in", "36h"), "expiresAt is for gifts"),
+        (("a.csv", "--from", SENDER, *GIFT, "--expires-in", "36"), "write it like 90s, 15m, 36h or 7d"),
+        (("a.csv", "--from", SENDER, *GIFT, "--expires-in", "0s"), "must be more than nothing"),
+        (("a.csv", "--from", SENDER, *GIFT, "--expires-at", "tomorrow"), "is no time"),
+        (("a.csv", "--from", SENDER, *GIFT, "--expires-at", "2090-06-01T12:00"), "has no time zone"),
+        (("a.csv", "--from", SENDER, *GIFT, "--expires-at", "2020-06-01T12:00Z"), "must lie in the future"),
     ],
 )
 async def test_bad_usage_is_refused(

@@ -15,7 +15,7 @@ from starter.staging import StagedStarter
 from tests.starter.commands import Transfers
 from tests.starter.conftest import SENDER, Service
 from tests.starter.test_client import OTHER_ROWS, ROWS, refusal, run_id_of
-from workflows.interface.codes import BatchStatus, ErrorCode, Settlement
+from workflows.interface.codes import BatchStatus, ErrorCode
 from workflows.interface.names import Queue, WorkflowType, batch_id_for, batch_workflow_id
 
 START = ("batch", "start", "-", "--from", SENDER, "--idempotency-key")
@@ -95,7 +95,7 @@ async def test_a_staged_batch_that_waits_for_a_worker_keeps_its_key(
 
 async def test_rows_that_stand_win_against_an_inline_batch_that_came_after(service: Service) -> None:
     """The start isn't told as done while the other waits to be refused; repeated after that, it starts what stands."""
-    header = BatchHeader(uuid4(), SENDER, Settlement.BATCHED)
+    header = BatchHeader(uuid4(), SENDER)
     rows = [StagedItem("17", "bob")]
     await BatchWriter(service.pool).write(header, rows)
     await service.client.start_batch(SENDER, OTHER_ROWS, batch_id=header.batch_id)

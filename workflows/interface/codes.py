@@ -52,6 +52,48 @@ class Settlement(StrEnum):
     SINGLE = "single"
 
 
+class TransferKind(StrEnum):
+    """A direct transfer goes to the chain at once; a gift waits for the recipient's acceptance."""
+
+    DIRECT = "direct"
+    GIFT = "gift"
+
+
+class ItemOrder(StrEnum):
+    """How a batch's items follow each other: side by side, or one at a time in their order."""
+
+    PARALLEL = "parallel"
+    SEQUENTIAL = "sequential"
+
+
+class DeadLetterKind(StrEnum):
+    """What used up its retries."""
+
+    ITEM = "item"
+    TRANSFER = "transfer"
+    """The chain refused it; an item's failure before the chain is an `item`."""
+    DELIVERY = "delivery"
+    JOB = "job"
+
+
+class DeadLetterStatus(StrEnum):
+    """States of a dead letter; all but the first are final."""
+
+    OPEN = "OPEN"
+    REPLAYED = "REPLAYED"
+    """Given another go; if that fails as well, there is a new letter."""
+    RESOLVED = "RESOLVED"
+    """It went through after all, without a replay."""
+    DISCARDED = "DISCARDED"
+
+
+class DeadLetterAction(StrEnum):
+    """What a person can do about a dead letter."""
+
+    REPLAY = "replay"
+    DISCARD = "discard"
+
+
 class Outcome(StrEnum):
     """Final outcome of a binding."""
 
@@ -104,6 +146,7 @@ class FailureCode(StrEnum):
     RECIPIENT_IS_SENDER = "RECIPIENT_IS_SENDER"
     RECIPIENT_NOT_ALLOWED = "RECIPIENT_NOT_ALLOWED"
     TICKET_LOCKED = "TICKET_LOCKED"
+    GIFT_NEEDS_USER = "GIFT_NEEDS_USER"
     NOT_APPROVED = "NOT_APPROVED"
     RECIPIENT_REFUSED = "RECIPIENT_REFUSED"
     NOT_OWNER_ON_CHAIN = "NOT_OWNER_ON_CHAIN"
@@ -145,6 +188,7 @@ _MEANINGS: dict[FailureCode, str] = {
     FailureCode.RECIPIENT_IS_SENDER: "the recipient is the wallet that holds the ticket",
     FailureCode.RECIPIENT_NOT_ALLOWED: "the recipient is a contract of this service",
     FailureCode.TICKET_LOCKED: "another transfer of this ticket is under way",
+    FailureCode.GIFT_NEEDS_USER: ("a gift needs a recipient who is a user of this service: nobody else can accept it"),
     FailureCode.NOT_APPROVED: "the holder hasn't approved this service for the ticket's contract",
     FailureCode.RECIPIENT_REFUSED: "the recipient contract refuses ERC-721 tokens",
     FailureCode.NOT_OWNER_ON_CHAIN: "the chain says that the sender doesn't hold the ticket",
@@ -161,6 +205,7 @@ class ErrorCode(StrEnum):
 
     INVALID_INPUT = "INVALID_INPUT"
     BATCH_CONTENT_DIFFERS = "BATCH_CONTENT_DIFFERS"
+    TRANSFER_CONTENT_DIFFERS = "TRANSFER_CONTENT_DIFFERS"
     NOT_FOUND = "NOT_FOUND"
     NOT_ALLOWED = "NOT_ALLOWED"
     DEFECT = "DEFECT"
@@ -176,3 +221,39 @@ class AlertKind(StrEnum):
     LANE_CONDITION = "LANE_CONDITION"
     FOREIGN_NONCE = "FOREIGN_NONCE"
     DATABASE_CONDITION = "DATABASE_CONDITION"
+    STALE_BATCH = "STALE_BATCH"
+    STALE_TRANSFER = "STALE_TRANSFER"
+    QUEUE_DEPTH = "QUEUE_DEPTH"
+    QUEUE_AGE = "QUEUE_AGE"
+    NO_WORKER = "NO_WORKER"
+    SCHEDULE_MISSED = "SCHEDULE_MISSED"
+    FAILURE_RATE = "FAILURE_RATE"
+    DEAD_LETTERS = "DEAD_LETTERS"
+    SIGNER_BALANCE = "SIGNER_BALANCE"
+    LANE_STUCK = "LANE_STUCK"
+    ENDPOINT_DISABLED = "ENDPOINT_DISABLED"
+    NOT_MEASURED = "NOT_MEASURED"
+    """A check couldn't look at one of these: what it measures is unknown, not sound."""
+
+
+class AlertSeverity(StrEnum):
+    """How soon somebody must look."""
+
+    WARNING = "warning"
+    CRITICAL = "critical"
+
+
+class AlertNotice(StrEnum):
+    """What a message about an alert tells."""
+
+    OPENED = "opened"
+    REPEATED = "repeated"
+    CLOSED = "closed"
+
+
+class AlertChannel(StrEnum):
+    """Where messages about alerts go."""
+
+    LOG = "log"
+    WEBHOOK = "webhook"
+    SLACK = "slack"

@@ -22,9 +22,16 @@ class WorkflowType(StrEnum):
     """Workflow types a client may start by name."""
 
     BATCH_TRANSFER = "BatchTransfer"
+    TRANSFER = "Transfer"
     LANE_KEEPER = "LaneKeeper"
     WEBHOOK_DELIVERY = "WebhookDelivery"
     SWEEP_WEBHOOK_DELIVERIES = "SweepWebhookDeliveries"
+    EXPIRE_TRANSFERS = "ExpireTransfers"
+    RETRY_FAILED_BLOCKCHAIN_TRANSFERS = "RetryFailedBlockchainTransfers"
+    ARCHIVE_WEBHOOK_DELIVERIES = "ArchiveWebhookDeliveries"
+    CLEAN_STALE_BATCHES = "CleanStaleBatches"
+    CHECK_ALERTS = "CheckAlerts"
+    REPLAY_DEAD_LETTERS = "ReplayDeadLetters"
 
 
 class Signal(StrEnum):
@@ -34,6 +41,14 @@ class Signal(StrEnum):
     PAUSE_BATCH = "pause-batch"
     RESUME_BATCH = "resume-batch"
     WAKE = "wake"
+
+
+class Update(StrEnum):
+    """Updates of the workflows: signals with an answer."""
+
+    ACCEPT_GIFT = "accept-gift"
+    DECLINE_GIFT = "decline-gift"
+    CANCEL_GIFT = "cancel-gift"
 
 
 class Query(StrEnum):
@@ -68,12 +83,22 @@ class MemoKey(StrEnum):
 class ScheduleId(StrEnum):
     """Temporal Schedules."""
 
+    EXPIRE_TRANSFERS = "expire-transfers"
+    RETRY_FAILED_BLOCKCHAIN_TRANSFERS = "retry-failed-blockchain-transfers"
+    ARCHIVE_WEBHOOK_DELIVERIES = "archive-webhook-deliveries"
+    CLEAN_STALE_BATCHES = "clean-stale-batches"
+    CHECK_ALERTS = "check-alerts"
     SWEEP_WEBHOOK_DELIVERIES = "sweep-webhook-deliveries"
 
 
 def batch_id_for(from_user_id: str, idempotency_key: str) -> UUID:
     """The batch id that belongs to an idempotency key of one sender."""
     return uuid5(BATCH_NAMESPACE, f"{from_user_id}\n{idempotency_key}")
+
+
+def transfer_id_for_key(from_user_id: str, idempotency_key: str) -> UUID:
+    """The id of a single transfer that belongs to an idempotency key of one sender."""
+    return uuid5(BATCH_NAMESPACE, f"transfer\n{from_user_id}\n{idempotency_key}")
 
 
 def transfer_id_for(batch_id: UUID, item_no: int) -> UUID:
@@ -92,11 +117,26 @@ def batch_id_of(workflow_id: str) -> UUID:
     Raises:
         ValueError: the workflow id isn't one of a batch.
     """
-    kind, _, key = workflow_id.partition("/")
-    batch_id = UUID(key) if kind == "batch" else None
-    if batch_id is None or batch_workflow_id(batch_id) != workflow_id:
-        raise ValueError(f"workflow id {workflow_id!r} isn't of the form batch/<uuid in lower case>")
-    return batch_id
+    return _id_after("batch", workflow_id)
+
+
+def transfer_workflow_id(transfer_id: UUID) -> str:
+    """Workflow id of a single transfer, and of every retry of a transfer."""
+    return f"transfer/{transfer_id}"
+
+
+def transfer_id_of(workflow_id: str) -> UUID:
+    """Inverse of `transfer_workflow_id`.
+
+    Raises:
+        ValueError: the workflow id isn't one of a transfer.
+    """
+    return _id_after("transfer", workflow_id)
+
+
+def replay_workflow_id(replay_id: UUID) -> str:
+    """Workflow id of one replay of dead letters."""
+    return f"dead-letters/{replay_id}"
 
 
 def lane_workflow_id(chain_id: int, signer: str) -> str:
@@ -107,3 +147,11 @@ def lane_workflow_id(chain_id: int, signer: str) -> str:
 def webhook_workflow_id(subscription_id: UUID) -> str:
     """Workflow id of the one drain of a subscription."""
     return f"webhook/{subscription_id}"
+
+
+def _id_after(kind: str, workflow_id: str) -> UUID:
+    found, _, key = workflow_id.partition("/")
+    parsed = UUID(key) if found == kind else None
+    if parsed is None or f"{kind}/{parsed}" != workflow_id:
+        raise ValueError(f"workflow id {workflow_id!r} isn't of the form {kind}/<uuid in lower case>")
+    return parsed

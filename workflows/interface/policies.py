@@ -48,6 +48,22 @@ WHOLE_BATCH_STEP = _options(Queue.TRANSFERS, 600)
 DRAIN_STEP = _options(Queue.WEBHOOKS, 60)
 MAINTENANCE_STEP = _options(Queue.MAINTENANCE, 60)
 
+
+class LimitedActivityOptions(ActivityOptions):
+    """The same, with an end to the retries."""
+
+    schedule_to_close_timeout: timedelta
+
+
+def limited(options: ActivityOptions, limit_s: float) -> LimitedActivityOptions:
+    """For the steps of scheduled jobs: a run that can't get on ends, and the next run begins anew."""
+    return {**options, "schedule_to_close_timeout": timedelta(seconds=limit_s)}
+
+
+# The same steps for one transfer, and what decides a gift.
+TRANSFER_STEP = _options(Queue.TRANSFERS, 30)
+CHAIN_TRANSFER_STEP = _options(Queue.BLOCKCHAIN, 30)
+
 LANE_PRIORITY = Priority(priority_key=PriorityKey.SINGLE_TRANSFER)
 """A lane serves everybody: its keeper comes first."""
 MAINTENANCE_PRIORITY = Priority(priority_key=PriorityKey.MAINTENANCE)
@@ -56,6 +72,13 @@ MAINTENANCE_PRIORITY = Priority(priority_key=PriorityKey.MAINTENANCE)
 def batch_priority(from_user_id: str) -> Priority:
     """Batches share the workers by sending user."""
     return Priority(priority_key=PriorityKey.BATCH, fairness_key=fairness_key(from_user_id))
+
+
+def transfer_priority(from_user_id: str | None) -> Priority:
+    """Single transfers come before all batches; among themselves they share by sending user."""
+    return Priority(
+        priority_key=PriorityKey.SINGLE_TRANSFER, fairness_key=fairness_key(from_user_id) if from_user_id else None
+    )
 
 
 def delivery_priority(subscription_id: object) -> Priority:

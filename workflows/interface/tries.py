@@ -8,6 +8,8 @@ from typing import NamedTuple
 from workflows.interface.codes import FailureCode, TransferStatus
 
 MAX_TRIES = 3
+MAX_SCHEDULED_RETRIES = 5
+"""Of a transfer that the chain refused; each grants one try, then only a person does."""
 FIRST_DELAY = timedelta(seconds=1)
 NO_TRY_DELAY = timedelta(milliseconds=200)
 """A skipped item goes again at once, but with the next round and not in a tight loop."""

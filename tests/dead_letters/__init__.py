@@ -1,0 +1,1 @@
+"""Tests of dead letters: what is buried, and how it's replayed."""

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from temporalio import activity
 
 from activities.faults import RaiseAlert, Step, not_yet, step
+from activities.rate_gate import RateGate
+from ledger.rate_limits import Grant
 from ledger.webhooks import WebhookLedger
 from webhooks.drain import Drain, DrainLimits, Tally
 from webhooks.sender import Sender
 from workflows.interface.codes import ErrorCode
-from workflows.interface.deliveries import Endpoint
+from workflows.interface.deliveries import DeliveryWatch, Endpoint
 from workflows.interface.errors import RequestError
 from workflows.interface.webhook import DeliveryWork, DrainResult, WebhookActivities
 
@@ -21,6 +24,10 @@ NO_PLACE_DELAY_S = 0.5
 """A failing endpoint that found no place asks again after this, and up to twice as long, so that they take turns."""
 GAVE_UP_DELAY_S = 1.0
 """Pause after a drain that only failed, whatever is due."""
+MOST_REQUESTS = 100_000
+"""More than a drain can send: how many are due isn't counted, what isn't used is given back."""
+LONGEST_LIMITED_S = 5.0
+"""An endpoint under a slow limit sleeps no longer than this: the limit may have been lifted meanwhile."""
 
 
 class FailingPlaces:
@@ -55,11 +62,16 @@ class Webhooks(Step, WebhookActivities):
         sender: Sender,
         raise_alert: RaiseAlert,
         slots: int,
+        *,
+        gate: RateGate,
         limits: DrainLimits | None = None,
+        watch: DeliveryWatch | None = None,
     ) -> None:
         super().__init__(raise_alert)
+        self._watch = watch
         self._ledger = ledger
         self._sender = sender
+        self._gate = gate
         self._limits = limits or DrainLimits()
         self._places = FailingPlaces(slots)
 
@@ -72,16 +84,36 @@ class Webhooks(Step, WebhookActivities):
         if endpoint.disabled:
             return DrainResult(disabled=True)
         with self._places.taken_by(endpoint):
-            drain = Drain(
-                self._ledger, self._sender, endpoint, limits=self._limits, stopping=activity.is_worker_shutdown
-            )
-            tally = await drain.run()
-        return await self._result(endpoint, tally)
+            tally, pause_s = await self._drain(endpoint)
+        return await self._result(endpoint, tally, pause_s)
 
-    async def _result(self, endpoint: Endpoint, tally: Tally) -> DrainResult:
+    async def _drain(self, endpoint: Endpoint) -> tuple[Tally, float]:
+        """Sends what the endpoint's rate limit allows; also for how long it allows no more."""
+        grant = await self._gate.take_for_endpoint(endpoint.subscription_id, MOST_REQUESTS)
+        if grant is None:
+            return await self._run(endpoint, self._limits), 0.0
+        if not grant.tokens:
+            return Tally(), min(grant.wait_s, LONGEST_LIMITED_S)
+        granted_at = time.monotonic()
+        tally = await self._run(endpoint, self._limits._replace(most_requests=grant.tokens))
+        return tally, await self._settled(endpoint, grant, tally.requests, time.monotonic() - granted_at)
+
+    async def _run(self, endpoint: Endpoint, limits: DrainLimits) -> Tally:
+        stopping = activity.is_worker_shutdown
+        drain = Drain(self._ledger, self._sender, endpoint, limits=limits, stopping=stopping, watch=self._watch)
+        return await drain.run()
+
+    async def _settled(self, endpoint: Endpoint, grant: Grant, requests: int, took_s: float) -> float:
+        """Gives back what wasn't used; where all was, seconds until the next grant."""
+        if requests < grant.tokens:
+            await self._gate.give_back_of_endpoint(endpoint.subscription_id, grant.tokens - requests)
+            return 0.0
+        return min(max(grant.wait_s - took_s, 0.0), LONGEST_LIMITED_S)
+
+    async def _result(self, endpoint: Endpoint, tally: Tally, pause_s: float) -> DrainResult:
         due_in_s = await self._ledger.next_due_in_s(endpoint.subscription_id)
-        if due_in_s is not None and tally.gave_up:
-            due_in_s = max(due_in_s, GAVE_UP_DELAY_S)
+        if due_in_s is not None:
+            due_in_s = max(due_in_s, GAVE_UP_DELAY_S if tally.gave_up else 0.0, pause_s)
         return DrainResult(
             delivered=tally.delivered,
             failed_attempts=tally.failed_attempts,

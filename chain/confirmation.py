@@ -73,8 +73,8 @@ class Confirmer:
         self._router = router
         self._depth = depth
 
-    async def final_receipts(self, sent: Sequence[SentTransaction]) -> FinalReceipts:
-        """Those of the transactions that are final now.
+    async def final_receipts(self, sent: Sequence[SentTransaction], most_receipts: int | None = None) -> FinalReceipts:
+        """Those of the transactions that are final now; no more receipts are asked for than `most_receipts`.
 
         Raises:
             NodeUnavailableError: no usable answer.
@@ -83,6 +83,7 @@ class Confirmer:
         head = to_int(await self._rpc.call("eth_blockNumber"))
         mined = await self._mined_nonces({transaction.lane for transaction in sent})
         candidates = [transaction for transaction in sent if transaction.nonce < mined[transaction.lane]]
+        candidates = candidates[:most_receipts]
         found = await self._receipts(candidates)
         # Blocks may have come since the first question.
         head = max([head, *(receipt.block_number for receipt in found.values())])

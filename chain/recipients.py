@@ -23,6 +23,10 @@ class Recipients:
         self._limit = cached_addresses
         self._has_code: OrderedDict[bytes, bool] = OrderedDict()
 
+    def unknown(self, addresses: Iterable[bytes]) -> frozenset[bytes]:
+        """Those that the node would have to be asked about."""
+        return frozenset(addresses) - self._has_code.keys()
+
     async def with_code(self, addresses: Iterable[bytes]) -> frozenset[bytes]:
         """Those of the addresses that are contracts.
 

@@ -6,11 +6,15 @@ NodeUnavailableError: infrastructure, try again later. RpcError: the node's own 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import aiohttp
 import httpx
 import orjson
+from opentelemetry.trace import NoOpTracer, SpanKind, Tracer
 
 from workflows.interface.errors import InfrastructureError
 
@@ -44,6 +48,38 @@ class NodeUnavailableError(InfrastructureError):
     """No usable answer: refused, lost, timed out, an HTTP error, or not JSON-RPC. Nothing follows about the request."""
 
 
+@dataclass(slots=True)
+class CallTally:
+    """The calls of one piece of work."""
+
+    sent: int = 0
+
+
+class CallMeter:
+    """Counts the calls that are sent, answered or not: all of them, and those of each piece of work that is tallied."""
+
+    def __init__(self) -> None:
+        self.sent = 0
+        self._tally: ContextVar[CallTally | None] = ContextVar("tally", default=None)
+
+    def count(self, calls: int) -> None:
+        """Notes calls that are about to be sent; a batch of n counts n."""
+        self.sent += calls
+        tally = self._tally.get()
+        if tally is not None:
+            tally.sent += calls
+
+    @contextmanager
+    def tallied(self) -> Iterator[CallTally]:
+        """Counts the calls of the block and of the tasks it starts, apart from what runs beside it."""
+        tally = CallTally()
+        token = self._tally.set(tally)
+        try:
+            yield tally
+        finally:
+            self._tally.reset(token)
+
+
 Reply = Any
 """A decoded result as JSON gives it."""
 
@@ -57,11 +93,14 @@ class JsonRpc:
         url: str,
         max_batch_calls: int = MAX_BATCH_CALLS,
         max_batch_bytes: int = MAX_BATCH_BYTES,
+        tracer: Tracer | None = None,
     ) -> None:
         self._http = http
         self._url = url
         self._max_batch_calls = max_batch_calls
         self._max_batch_bytes = max_batch_bytes
+        self.meter = CallMeter()
+        self._tracer = tracer or NoOpTracer()
 
     async def call(self, method: str, *params: object) -> Reply:
         """One call's result.
@@ -70,7 +109,8 @@ class JsonRpc:
             RpcError: the node answered with an error.
             NodeUnavailableError: see the class.
         """
-        answer = await self._post(_encoded(Call(method, params), 0))
+        self.meter.count(1)
+        answer = await self._post(_encoded(Call(method, params), 0), method, 1)
         if not isinstance(answer, dict):
             raise NodeUnavailableError(f"{method}: the answer isn't an object")
         result = _result_of(answer)
@@ -112,7 +152,8 @@ class JsonRpc:
         Raises:
             NodeUnavailableError: no usable answer, or one that leaves out a call.
         """
-        answers = await self._post(b"[" + b",".join(part) + b"]")
+        self.meter.count(len(part))
+        answers = await self._post(b"[" + b",".join(part) + b"]", "batch", len(part))
         if not isinstance(answers, list):
             raise NodeUnavailableError(
                 f"a batch of {len(part)} calls was refused: {str(answers)[:_EXCERPT_CHARACTERS]}"
@@ -122,7 +163,12 @@ class JsonRpc:
             raise NodeUnavailableError(f"{len(answers)} answers to a batch of {len(part)} calls")
         return [_result_of(by_id[n]) for n in range(len(part))]
 
-    async def _post(self, body: bytes) -> Reply:
+    async def _post(self, body: bytes, method: str, calls: int) -> Reply:
+        with self._tracer.start_as_current_span(f"rpc {method}", kind=SpanKind.CLIENT) as span:
+            span.set_attributes({"rpc.system.name": "jsonrpc", "rpc.method": method, "transfers.rpc.calls": calls})
+            return await self._exchange(body)
+
+    async def _exchange(self, body: bytes) -> Reply:
         try:
             response = await self._http.post(self._url, content=body, headers={"content-type": "application/json"})
         except _CONNECTION_FAULTS as fault:

@@ -6,8 +6,8 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from webhooks.recorder import Recorder
@@ -17,6 +17,7 @@ from workflows.interface.deliveries import (
     Attempt,
     AttemptError,
     DeliveryStore,
+    DeliveryWatch,
     DueDelivery,
     Endpoint,
     PageMark,
@@ -36,6 +37,8 @@ class DrainLimits(NamedTuple):
     """Open requests to a healthy endpoint; one that fails gets one at a time."""
     most_failures_in_row: int = 50
     """A drain that only fails ends: a dead endpoint with a long backlog must not keep the processor busy."""
+    most_requests: int | None = None
+    """Requests that a rate limit allows."""
     look_again_s: float = 0.2
     """How soon it looks for newly due deliveries while slow requests are still open."""
 
@@ -50,6 +53,8 @@ class Tally:
     gave_up: bool = False
     """Ended early because the endpoint only failed."""
     disabled: bool = False
+    requests: int = field(default=0, compare=False)
+    """Requests begun, answered or not."""
 
 
 @dataclass(slots=True)
@@ -99,7 +104,9 @@ class Drain:
         limits: DrainLimits,
         stopping: Callable[[], bool],
         clock: Callable[[], float] = time.monotonic,
+        watch: DeliveryWatch | None = None,
     ) -> None:
+        self._watch = watch
         self._store = store
         self._sender = sender
         self._endpoint = endpoint
@@ -153,9 +160,12 @@ class Drain:
     def _should_end(self) -> bool:
         self._tally.gave_up = self._window.failures_in_row >= self._limits.most_failures_in_row
         tally = self._tally
+        if self._limits.most_requests is not None and tally.requests >= self._limits.most_requests:
+            return True
         return tally.gave_up or tally.disabled or self._recorder.broken or self._defect is not None or self._stopping()
 
     def _start(self, delivery: DueDelivery) -> None:
+        self._tally.requests += 1
         task = asyncio.create_task(self._attempt(delivery))
         self._open.add(task)
         task.add_done_callback(self._closed)
@@ -176,9 +186,13 @@ class Drain:
         if delivery.body is None:
             answer = self._sender.not_sent(AttemptError.NO_BODY)
         else:
-            body = delivery.body.encode()
-            answer = await self._sender.send(self._endpoint.url, self._endpoint.secret, delivery.event_id, body)
+            watched = self._watch.sending(self._endpoint, delivery) if self._watch and delivery.trace else nullcontext()
+            with watched:
+                body = delivery.body.encode()
+                answer = await self._sender.send(self._endpoint.url, self._endpoint.secret, delivery.event_id, body)
         attempt = judged(delivery, answer, self._endpoint.retry)
+        if self._watch:
+            self._watch.ended(attempt)
         self._recorder.add(attempt)
         self._count(attempt)
 

@@ -12,16 +12,18 @@ import pytest
 from httpx_aiohttp import HttpxAiohttpClient
 
 from chain.recipients import Recipients
-from chain.rpc import Call, JsonRpc, NodeUnavailableError, RpcError
+from chain.rpc import MAX_BATCH_BYTES, MAX_BATCH_CALLS, Call, JsonRpc, NodeUnavailableError, RpcError
 from tests.real_chain import RealChain, fresh_address
 
 _Answer = Callable[[Any], httpx.Response]
 
 
-def client_of(answer: _Answer, **limits: int) -> JsonRpc:
+def client_of(
+    answer: _Answer, *, max_batch_calls: int = MAX_BATCH_CALLS, max_batch_bytes: int = MAX_BATCH_BYTES
+) -> JsonRpc:
     """A client whose node answers each decoded request body with a function."""
     transport = httpx.MockTransport(lambda request: answer(orjson.loads(request.content)))
-    return JsonRpc(httpx.AsyncClient(transport=transport), "http://node", **limits)
+    return JsonRpc(httpx.AsyncClient(transport=transport), "http://node", max_batch_calls, max_batch_bytes)
 
 
 def echo(body: list[dict[str, Any]]) -> httpx.Response:

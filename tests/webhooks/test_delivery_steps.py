@@ -17,22 +17,23 @@ from temporalio.exceptions import ApplicationError
 from temporalio.worker import Worker
 
 from activities.faults import RaiseAlert
-from activities.maintenance import Maintenance
+from activities.rate_gate import RateGate
 from activities.waking import Waker
 from activities.webhooks import FailingPlaces, Webhooks
 from ledger.pool import Pool
+from ledger.rate_limits import RateLimits
 from ledger.runs import BatchRuns
 from ledger.webhooks import WebhookLedger
-from starter.schedules import SWEEP_INTERVAL, put_schedules
 from starter.webhooks import secret_text
 from tests.webhooks.conftest import SECRET, Subscriptions
 from tests.webhooks.receiver import Receiver
 from webhooks.sender import Sender
+from worker_steps import maintenance_steps
 from workflows.interface.deliveries import Endpoint, RetryPolicy
-from workflows.interface.names import Queue, ScheduleId, WorkflowType, webhook_workflow_id
-from workflows.interface.webhook import SweepResult
+from workflows.interface.maintenance import SweepResult
+from workflows.interface.names import Queue, WorkflowType, webhook_workflow_id
+from workflows.maintenance import SweepWebhookDeliveries
 from workflows.sandbox import sandboxed
-from workflows.sweep import SweepWebhookDeliveries
 from workflows.webhook_delivery import WebhookDelivery
 
 SLOTS = 8
@@ -46,6 +47,8 @@ class Service(NamedTuple):
     ledger: WebhookLedger
     sender: Sender
     raise_alert: RaiseAlert
+    gate: RateGate
+    pool: Pool
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Client]:
@@ -54,7 +57,7 @@ class Service(NamedTuple):
             self.client,
             task_queue=Queue.WEBHOOKS,
             workflows=[WebhookDelivery],
-            activities=[Webhooks(self.ledger, self.sender, self.raise_alert, SLOTS).drain_deliveries],
+            activities=[Webhooks(self.ledger, self.sender, self.raise_alert, SLOTS, gate=self.gate).drain_deliveries],
             max_concurrent_activities=SLOTS,
             workflow_runner=sandboxed(),
             build_id="test",
@@ -63,7 +66,7 @@ class Service(NamedTuple):
             self.client,
             task_queue=Queue.MAINTENANCE,
             workflows=[SweepWebhookDeliveries],
-            activities=[Maintenance(self.ledger, self.client, self.raise_alert).sweep_webhook_deliveries],
+            activities=[maintenance_steps(self.pool, self.client, Waker(self.client)).sweep_webhook_deliveries],
             workflow_runner=sandboxed(),
             build_id="test",
         )
@@ -73,7 +76,7 @@ class Service(NamedTuple):
 
 @pytest.fixture
 def service(temporal_client: Client, pool: Pool, ledger: WebhookLedger, sender: Sender) -> Service:
-    return Service(temporal_client, ledger, sender, BatchRuns(pool).raise_alert)
+    return Service(temporal_client, ledger, sender, BatchRuns(pool).raise_alert, RateGate(RateLimits(pool)), pool)
 
 
 async def left(pool: Pool, endpoints: list[Endpoint]) -> int:
@@ -171,18 +174,6 @@ async def test_sweep_starts_what_was_missed(
         assert swept.due_subscriptions == 1
         await until_delivered(pool, [endpoint])
         await end(client, [endpoint])
-
-
-async def test_schedules_are_put_twice(temporal_client: Client) -> None:
-    """Putting the schedules again brings them up to date, and an operator's pause stays."""
-    handle = temporal_client.get_schedule_handle(ScheduleId.SWEEP_WEBHOOK_DELIVERIES)
-    await put_schedules(temporal_client)
-    await handle.pause(note="for a test")
-    await put_schedules(temporal_client)
-    described = await handle.describe()
-    assert described.schedule.state.paused
-    assert [interval.every for interval in described.schedule.spec.intervals] == [SWEEP_INTERVAL]
-    await handle.delete()
 
 
 def test_failing_endpoints_share_a_quarter() -> None:

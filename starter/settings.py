@@ -10,12 +10,14 @@ from pydantic import SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from temporalio.envconfig import ClientConfig, ClientConnectConfig
 
+from starter.job_settings import JobSettings
+
 DEVSTACK_ENV = Path(".devstack/env")
 DEFAULT_TEMPORAL_ADDRESS = "localhost:7233"
 ADOPTED = "TRANSFERS_ADOPTED_SETTINGS"
 """Names of the variables that came from the file, for error messages."""
 # The file also holds the worker's settings, which are none of this program's business.
-_OURS = ("DATABASE_URL", "TEMPORAL_ADDRESS", "TEMPORAL_NAMESPACE")
+_OURS = ("DATABASE_URL", "TEMPORAL_ADDRESS", "TEMPORAL_NAMESPACE", *map(str.upper, JobSettings.model_fields))
 
 
 class Settings(BaseSettings):

@@ -11,7 +11,7 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
 from activities.faults import not_yet
-from tests.fake_batch import RETRY_DELAY, FakeBatch, Hold, defect
+from tests.fake_batch import FakeBatch, Hold, defect
 from workflows.interface.batch import (
     Alert,
     BatchInput,
@@ -29,13 +29,11 @@ from workflows.interface.batch import (
     TransferActivities,
 )
 from workflows.interface.chain import Attempt, BoundTransaction, SendClass, SendResult, SentTransaction
-from workflows.interface.codes import BatchStatus, ErrorCode, Settlement
+from workflows.interface.codes import BatchStatus, ErrorCode, Settlement, TransferKind
 from workflows.interface.slices import ItemRange
 from workflows.interface.webhook import (
     DeliveryWork,
     DrainResult,
-    MaintenanceActivities,
-    SweepResult,
     WebhookActivities,
 )
 
@@ -75,6 +73,8 @@ class FakeTransfers(TransferActivities):
                 "from_user_id": "alice",
                 "item_count": len(batch.items),
                 "settlement": Settlement.BATCHED,
+                "kind": batch.kind,
+                "order": batch.order,
                 "run_no": batch.run_no,
                 "status": batch.status,
                 "counts": batch.counts,
@@ -100,11 +100,14 @@ class FakeTransfers(TransferActivities):
     async def create_transfers(self, work: Slice) -> StepResult:
         batch = self.batches[work.batch_id]
         await batch.begin("create", work.range)
-        if not batch.cancelled:
+        if not batch.cancelled and batch.kind is TransferKind.GIFT:
+            batch.give(work)
+        elif not batch.cancelled:
             for number in batch.in_state("QUEUED", work):
                 batch.items[number] = "READY"
         await batch.end("create")
-        return batch.result(stopped=batch.cancelled)
+        gifts_due = batch.due_again(work) if batch.kind is TransferKind.GIFT else None
+        return batch.result(stopped=batch.cancelled, due_again=gifts_due)
 
     @activity.defn(name="fail_item")
     async def fail_item(self, fault: ItemFault) -> StepResult:
@@ -203,9 +206,7 @@ class FakeBlockchain(BlockchainActivities):
         for number in bound:
             batch.settle(number)
         await batch.end("confirm")
-        waiting = batch.in_state("READY", work)
-        due = {"range": {"first": min(waiting), "last": max(waiting)}, "count": len(waiting)} if waiting else None
-        return batch.result(due_again={**due, "due_at": datetime.now(UTC) + RETRY_DELAY} if due else None)
+        return batch.result(due_again=batch.due_again(work))
 
     @activity.defn(name="tend_lane")
     async def tend_lane(self, work: LaneWork) -> LaneState:
@@ -231,14 +232,6 @@ class FakeWebhooks(WebhookActivities):
     async def drain_deliveries(self, work: DeliveryWork) -> DrainResult:
         self.drained[work.subscription_id] += 1
         return DrainResult()
-
-
-class FakeMaintenance(MaintenanceActivities):
-    """The queue `maintenance`."""
-
-    @activity.defn(name="sweep_webhook_deliveries")
-    async def sweep_webhook_deliveries(self) -> SweepResult:
-        return SweepResult(due_subscriptions=3)
 
 
 class FakeChainLedger:

@@ -13,6 +13,7 @@ _SHARED = (
     "workflows.batch_board",
     "workflows.batch_controls",
     "workflows.batch_steps",
+    "workflows.burial",
     "workflows.defects",
     "workflows.slice_steps",
     "workflows.work_list",

@@ -8,37 +8,62 @@ from datetime import timedelta
 from typing import Any, NamedTuple
 
 import pytest
-from temporalio.client import Client, WorkflowHandle
-from temporalio.common import WorkflowIDReusePolicy
+from temporalio.client import Client, WithStartWorkflowOperation, WorkflowHandle
+from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.worker import Worker
 
 from tests.fake_batch import FakeBatch
-from tests.fakes import FakeBlockchain, FakeLane, FakeMaintenance, FakeTransfers, FakeWebhooks
+from tests.fake_jobs import FakeMaintenance
+from tests.fake_transfer import FakeSingles, FakeTransfer
+from tests.fakes import FakeBlockchain, FakeLane, FakeTransfers, FakeWebhooks
 from tests.servers import Temporal
 from workflows.batch_transfer import BatchTransfer
-from workflows.interface.names import Queue, WorkflowType, batch_workflow_id, lane_workflow_id
+from workflows.check_alerts import CheckAlerts
+from workflows.interface.names import (
+    Queue,
+    Update,
+    WorkflowType,
+    batch_workflow_id,
+    lane_workflow_id,
+    transfer_workflow_id,
+)
 from workflows.lane_keeper import LaneKeeper
+from workflows.maintenance import (
+    ArchiveWebhookDeliveries,
+    CleanStaleBatches,
+    ExpireTransfers,
+    RetryFailedBlockchainTransfers,
+    SweepWebhookDeliveries,
+)
 from workflows.sandbox import sandboxed
-from workflows.sweep import SweepWebhookDeliveries
+from workflows.transfer import Transfer
 from workflows.webhook_delivery import WebhookDelivery
 
-WORKFLOWS: dict[Queue, type] = {
-    Queue.TRANSFERS: BatchTransfer,
-    Queue.BLOCKCHAIN: LaneKeeper,
-    Queue.WEBHOOKS: WebhookDelivery,
-    Queue.MAINTENANCE: SweepWebhookDeliveries,
+WORKFLOWS: dict[Queue, list[type]] = {
+    Queue.TRANSFERS: [BatchTransfer, Transfer],
+    Queue.BLOCKCHAIN: [LaneKeeper],
+    Queue.WEBHOOKS: [WebhookDelivery],
+    Queue.MAINTENANCE: [
+        ArchiveWebhookDeliveries,
+        CheckAlerts,
+        CleanStaleBatches,
+        ExpireTransfers,
+        RetryFailedBlockchainTransfers,
+        SweepWebhookDeliveries,
+    ],
 }
 CHAIN_ID = 31337
 
 
 class Fakes(NamedTuple):
-    """One fake per queue, and the client of their namespace."""
+    """The fakes of the queues, and the client of their namespace."""
 
     client: Client
     transfers: FakeTransfers
     blockchain: FakeBlockchain
     webhooks: FakeWebhooks
     maintenance: FakeMaintenance
+    singles: FakeSingles
 
     async def start(self, batch: FakeBatch, **fields: Any) -> WorkflowHandle[Any, Any]:
         """Starts the batch's workflow with plain JSON, as any client can."""
@@ -62,6 +87,31 @@ class Fakes(NamedTuple):
         """Starts it and waits for its result."""
         return await (await self.start(batch, **fields)).result()
 
+    async def begin(self, transfer: FakeTransfer, **fields: Any) -> WorkflowHandle[Any, Any]:
+        """Starts a transfer's workflow; without fields, for a transfer that stands already."""
+        self.singles.transfers[transfer.transfer_id] = transfer
+        return await self.client.start_workflow(
+            WorkflowType.TRANSFER,
+            {"transferId": str(transfer.transfer_id), **fields},
+            id=transfer_workflow_id(transfer.transfer_id),
+            task_queue=Queue.TRANSFERS,
+        )
+
+    async def say(self, transfer: FakeTransfer, update: Update, user_id: str = "bob") -> Any:
+        """A word on a gift, by Update-with-Start."""
+        self.singles.transfers[transfer.transfer_id] = transfer
+        workflow_id = transfer_workflow_id(transfer.transfer_id)
+        start = WithStartWorkflowOperation[Any, Any](
+            WorkflowType.TRANSFER,
+            {"transferId": str(transfer.transfer_id)},
+            id=workflow_id,
+            task_queue=Queue.TRANSFERS,
+            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+        )
+        return await self.client.execute_update_with_start_workflow(
+            update, {"userId": user_id}, start_workflow_operation=start
+        )
+
     async def wake(self, lane: FakeLane) -> WorkflowHandle[Any, Any]:
         """Signal-with-start of the lane's keeper, as every binding's commit is followed by."""
         self.blockchain.lanes[lane.signer] = lane
@@ -75,13 +125,13 @@ class Fakes(NamedTuple):
 
     def steps(self, queue: Queue) -> list[Callable[..., Any]]:
         """The activity methods of a queue's fake."""
-        fake = {
-            Queue.TRANSFERS: self.transfers,
-            Queue.BLOCKCHAIN: self.blockchain,
-            Queue.WEBHOOKS: self.webhooks,
-            Queue.MAINTENANCE: self.maintenance,
-        }[queue]
-        methods = (getattr(fake, name) for name in dir(fake) if not name.startswith("_"))
+        offered: dict[Queue, list[object]] = {
+            Queue.TRANSFERS: [self.transfers, self.singles],
+            Queue.BLOCKCHAIN: [self.blockchain, self.singles],
+            Queue.WEBHOOKS: [self.webhooks],
+            Queue.MAINTENANCE: [self.maintenance],
+        }
+        methods = (getattr(fake, name) for fake in offered[queue] for name in dir(fake) if not name.startswith("_"))
         return [method for method in methods if hasattr(method, "__temporal_activity_definition")]
 
 
@@ -95,13 +145,13 @@ async def until_status(handle: WorkflowHandle[Any, Any], status: str) -> None:
 async def working_fakes(client: Client, max_cached_workflows: int = 500) -> AsyncIterator[Fakes]:
     """Workers on all queues, set up as the real worker's are."""
     transfers = FakeTransfers()
-    fakes = Fakes(client, transfers, FakeBlockchain(transfers), FakeWebhooks(), FakeMaintenance())
+    fakes = Fakes(client, transfers, FakeBlockchain(transfers), FakeWebhooks(), FakeMaintenance(), FakeSingles())
     async with AsyncExitStack() as stack:
         for queue in Queue:
             worker = Worker(
                 client,
                 task_queue=queue,
-                workflows=[WORKFLOWS[queue]],
+                workflows=WORKFLOWS[queue],
                 activities=fakes.steps(queue),
                 workflow_runner=sandboxed(),
                 build_id="tests",

@@ -8,17 +8,21 @@ from __future__ import annotations
 import asyncio
 import json
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from temporalio.client import WorkflowHandle, WorkflowHistory
+from temporalio.client import WorkflowFailureError, WorkflowHandle, WorkflowHistory
 
 from devstack.ports import free_ports
 from tests.fake_batch import FakeBatch, defect
+from tests.fake_transfer import FakeTransfer
 from tests.fakes import FakeLane
 from tests.servers import running_temporal
 from tests.workflows.conftest import Fakes, working_fakes
+from workflows.interface.codes import ItemOrder, TransferKind, TransferStatus
+from workflows.interface.names import Update, transfer_workflow_id
 
 FOLDER = Path(__file__).parent / "histories"
 # What differs between machines, and is no matter of the workflow.
@@ -31,10 +35,38 @@ async def record(fakes: Fakes) -> dict[str, WorkflowHistory]:
         "batch_with_faults": await _history(await _with_faults(fakes)),
         "batch_continued": await _history(await _continued(fakes)),
         "batch_cancelled": await _history(await _cancelled(fakes)),
+        "batch_sequential": await _history(await _sequential(fakes)),
+        "batch_of_gifts": await _history(await _gifts(fakes)),
         "lane_keeper": await _history(await fakes.wake(FakeLane(defect("KeyError: 17")))),
-        "sweep": await _history(await _by_name(fakes, "SweepWebhookDeliveries", "sweep", "maintenance")),
         "webhook_delivery": await _history(await _delivery(fakes)),
+        "transfer": await _history(await fakes.begin(FakeTransfer(), fromUserId="alice", ticketId="17", to="bob")),
+        "gift_accepted": await _history(await _accepted_gift(fakes)),
+        **await record_jobs(fakes),
     }
+
+
+async def _accepted_gift(fakes: Fakes) -> WorkflowHandle[Any, Any]:
+    gift = FakeTransfer(TransferStatus.PENDING)
+    await fakes.say(gift, Update.ACCEPT_GIFT)
+    return fakes.client.get_workflow_handle(transfer_workflow_id(gift.transfer_id))
+
+
+async def record_jobs(fakes: Fakes) -> dict[str, WorkflowHistory]:
+    """The scheduled jobs, one of them with a defect."""
+    kinds = {
+        "sweep": "SweepWebhookDeliveries",
+        "job_expire": "ExpireTransfers",
+        "job_retry": "RetryFailedBlockchainTransfers",
+        "job_archive": "ArchiveWebhookDeliveries",
+        "job_clean": "CleanStaleBatches",
+        "job_check_alerts": "CheckAlerts",
+    }
+    recorded = {name: await _history(await _by_name(fakes, kind, name, "maintenance")) for name, kind in kinds.items()}
+    fakes.maintenance.faults["expire_transfers"] = defect("KeyError: 17")
+    failed = await _by_name(fakes, "ExpireTransfers", "job_defect", "maintenance")
+    with suppress(WorkflowFailureError):
+        await failed.result()
+    return {**recorded, "job_defect": await failed.fetch_history()}
 
 
 async def _with_faults(fakes: Fakes) -> WorkflowHandle[Any, Any]:
@@ -61,6 +93,18 @@ async def _cancelled(fakes: Fakes) -> WorkflowHandle[Any, Any]:
         await handle.signal(signal)
     batch.let_go("confirm")
     return handle
+
+
+async def _sequential(fakes: Fakes) -> WorkflowHandle[Any, Any]:
+    batch = FakeBatch(4, slice_size=1, window=1)
+    batch.order, batch.failing = ItemOrder.SEQUENTIAL, {2: 99, 3: 1}
+    return await fakes.start(batch)
+
+
+async def _gifts(fakes: Fakes) -> WorkflowHandle[Any, Any]:
+    batch = FakeBatch(25)
+    batch.kind, batch.locked = TransferKind.GIFT, {3: 1}
+    return await fakes.start(batch)
 
 
 async def _delivery(fakes: Fakes) -> WorkflowHandle[Any, Any]:

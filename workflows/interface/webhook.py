@@ -43,13 +43,6 @@ class DrainResult(Message):
     disabled: bool = False
 
 
-class SweepResult(Message):
-    """What the sweep of all subscriptions did."""
-
-    due_subscriptions: int
-    """All of them were woken."""
-
-
 class WebhookActivities(ABC):
     """Steps of the queue `webhooks`."""
 
@@ -57,12 +50,3 @@ class WebhookActivities(ABC):
     @abstractmethod
     async def drain_deliveries(self, work: DeliveryWork) -> DrainResult:
         """Sends due deliveries for about two seconds and records every attempt."""
-
-
-class MaintenanceActivities(ABC):
-    """Steps of the queue `maintenance`."""
-
-    @activity.defn(name="sweep_webhook_deliveries")
-    @abstractmethod
-    async def sweep_webhook_deliveries(self) -> SweepResult:
-        """Wakes the drain of every subscription that has due deliveries (starts it where none runs)."""

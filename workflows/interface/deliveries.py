@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple, Protocol
@@ -64,6 +65,8 @@ class DueDelivery(NamedTuple):
     """Attempts so far."""
     due_at: datetime
     body: str | None
+    trace: str | None = None
+    """W3C traceparent of the step that wrote the event, where that was traced."""
 
 
 class Attempt(NamedTuple):
@@ -86,6 +89,16 @@ class PageMark(NamedTuple):
 
     due_at: datetime
     event_id: UUID
+
+
+class DeliveryWatch(Protocol):
+    """Who is told of each request, for metrics and traces."""
+
+    def sending(self, endpoint: Endpoint, delivery: DueDelivery) -> AbstractContextManager[None]:
+        """Around the request of a delivery whose event was traced."""
+
+    def ended(self, attempt: Attempt) -> None:
+        """After each request."""
 
 
 class DeliveryStore(Protocol):

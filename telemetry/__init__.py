@@ -1,0 +1,1 @@
+"""What the service tells about itself: metrics, traces and logs. Imports the ledger and workflows.interface alone."""

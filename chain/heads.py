@@ -91,6 +91,12 @@ async def read_accounts(rpc: JsonRpc, signers: Sequence[bytes]) -> list[Account]
     return [Account(*numbers[start : start + 3]) for start in range(0, len(numbers), 3)]
 
 
+async def read_balances(rpc: JsonRpc, signers: Sequence[bytes]) -> list[int]:
+    """What the signers' accounts hold, in wei, in their order."""
+    replies = await rpc.batch([Call("eth_getBalance", (to_hex(signer), "latest")) for signer in signers])
+    return [to_int(_certain(reply)) for reply in replies]
+
+
 def first_nonce(lane: Lane, account: Account) -> int:
     """The nonce a lane starts with that the ledger has never seen.
 

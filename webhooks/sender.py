@@ -56,15 +56,17 @@ class Sender:
         self._timeout_s = timeout_s
         self._clock = clock
 
-    async def send(self, url: str, secret: bytes, event_id: UUID, body: bytes) -> Answer:
-        """One attempt. `body` is signed and sent byte for byte."""
+    async def send(self, url: str, secret: bytes | None, event_id: UUID, body: bytes) -> Answer:
+        """One attempt. `body` is signed (unless `secret` is None: for receivers that know no signatures) and sent byte
+        for byte.
+        """
         now_s = self._clock()
         started = time.monotonic()
         heard: _Heard | None = None
         error: AttemptError | None = None
         try:
             async with asyncio.timeout(self._timeout_s):
-                heard = await self._post(url, signed_headers(secret, str(event_id), int(now_s), body), body)
+                heard = await self._post(url, _headers(secret, event_id, int(now_s), body), body)
         except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as fault:
             error = _classified(fault)
         except Exception:  # noqa: BLE001
@@ -118,6 +120,12 @@ def stored_text(raw: bytes) -> str:
     """The beginning of a response as text that Postgres takes: valid UTF-8, no NUL, at most 2 KiB."""
     text = raw[:MOST_STORED_BYTES].decode(errors="replace").replace("\x00", "")
     return text.encode()[:MOST_STORED_BYTES].decode(errors="ignore")
+
+
+def _headers(secret: bytes | None, event_id: UUID, now_s: int, body: bytes) -> dict[str, str]:
+    if secret is None:
+        return {"content-type": "application/json"}
+    return signed_headers(secret, str(event_id), now_s, body)
 
 
 async def _first_bytes(content: aiohttp.StreamReader) -> bytes:

@@ -53,6 +53,9 @@ def put(monkeypatch: pytest.MonkeyPatch, **changes: str) -> None:
         ("TEMPORAL_ADDRESS", "127.0.0.1:0", "isn't host:port"),
         ("LANE_KEYSTORE", "/nowhere/keystore.json", "there is no file /nowhere/keystore.json"),
         ("LANE_KEYSTORE", "/", "is a folder"),
+        ("EXPIRE_TRANSFERS_EVERY_S", "-1", "greater than or equal to 10"),
+        ("RETRY_FAILED_BUDGET_S", "nan", "finite"),
+        ("STALE_BATCH_FAIL_AFTER_S", "60", "isn't more than STALE_BATCH_START_AFTER_S"),
     ],
 )
 def test_a_bad_setting_is_told_by_its_name(monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str) -> None:

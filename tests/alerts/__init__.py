@@ -1,0 +1,1 @@
+"""Alerts: what opens and closes them, and how they're told."""

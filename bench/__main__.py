@@ -17,8 +17,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from bench.figures import BacklogRun, CeilingRun, SystemRun
 from bench.plan import Measurement, Plan, Webhooks, full, settings_of, sizes_of
 from bench.report import Runs, show, to_json
+from bench.scenarios.catalogue import STEPS, Scenario, ScenarioRun, scenarios_of
 from bench.stage import guarded
-from bench.trial import Trials
+from bench.trial import Outcome, Trials
 from devstack.ending import one_line_errors
 
 _PLAIN_WIDTH = 180
@@ -36,8 +37,11 @@ def bench(
     webhook_backlog: Annotated[
         int, typer.Option(min=0, max=1_000_000, help="Deliveries to drain; 0 for none.")
     ] = 20_000,
+    scenarios: Annotated[
+        str, typer.Option(help=f"What one kind of work does to another: all, none, or of {', '.join(Scenario)}.")
+    ] = "all",
     all_of_it: Annotated[
-        bool, typer.Option("--full", help="All of docs/performance.md: three runs, up to 100,000 items (~45 minutes).")
+        bool, typer.Option("--full", help="All of docs/performance.md: three runs, up to 100,000 items (~1 hour).")
     ] = False,
     setting: Annotated[
         list[str] | None, typer.Option("--set", help="A worker setting as NAME=VALUE; may be repeated.")
@@ -49,7 +53,11 @@ def bench(
     Every measurement has fresh servers, in a folder and on ports of its own. Without options: some minutes.
     """
     try:
-        plan = full() if all_of_it else Plan(sizes_of(sizes), sizes_of(single_sizes), runs, webhooks, webhook_backlog)
+        plan = (
+            full()
+            if all_of_it
+            else Plan(sizes_of(sizes), sizes_of(single_sizes), runs, webhooks, webhook_backlog, scenarios_of(scenarios))
+        )
         settings = settings_of(setting or ())
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
@@ -61,30 +69,39 @@ def bench(
 def _run(plan: Plan, trials: Trials, console: Console, json_file: Path | None) -> None:
     cases = {case: Runs(case, [], [], []) for case in plan.cases}
     backlog: list[BacklogRun] = []
+    found: dict[str, list[ScenarioRun]] = {}
     todo = list(plan.measurements())
     for number, what in enumerate(todo, start=1):
         outcome = _measured(what, plan, trials, console, f"[{number}/{len(todo)}]")
         if isinstance(outcome, BacklogRun):
             backlog.append(outcome)
-        elif what.case is not None:
-            _sort_in(cases[what.case], outcome)
+        elif isinstance(outcome, CeilingRun | SystemRun):
+            if what.case is not None:
+                _sort_in(cases[what.case], outcome)
+        else:
+            found.setdefault(str(what.scenario), []).append(outcome)
         if json_file is not None:
             # After each one: a long run that is broken off keeps what it has found.
-            json_file.write_text(to_json(list(cases.values()), backlog, _machine()))
-    show(list(cases.values()), backlog, console)
+            json_file.write_text(to_json(list(cases.values()), backlog, found, _machine()))
+    show(list(cases.values()), backlog, found, console)
 
 
-def _measured(
-    what: Measurement, plan: Plan, trials: Trials, console: Console, place: str
-) -> CeilingRun | SystemRun | BacklogRun:
-    items = what.case.items if what.case else plan.backlog
+def _measured(what: Measurement, plan: Plan, trials: Trials, console: Console, place: str) -> Outcome:
+    items = STEPS[what.scenario] if what.scenario else what.case.items if what.case else plan.backlog
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(f"{place} {what}", total=items)
         outcome = trials.measure(what, lambda done: bar.update(task, completed=min(done, items)))
-    rate = outcome.per_s if isinstance(outcome, BacklogRun) else outcome.items_per_s
-    console.print(f"{place} {what}, round {what.round}: {rate:,.0f}/s", highlight=False)
+    console.print(f"{place} {what}, round {what.round}: {_told(outcome)}", highlight=False)
     return outcome
+
+
+def _told(outcome: Outcome) -> str:
+    if isinstance(outcome, BacklogRun):
+        return f"{outcome.per_s:,.0f}/s"
+    if isinstance(outcome, CeilingRun | SystemRun):
+        return f"{outcome.items_per_s:,.0f}/s"
+    return "\n  ".join(["", *outcome.lines()])
 
 
 def _sort_in(runs: Runs, outcome: CeilingRun | SystemRun) -> None:

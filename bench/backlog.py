@@ -34,7 +34,7 @@ async def _write(pool: Pool, target: Target, deliveries: int) -> None:
     """Events as `transfer.completed` writes them, and a due delivery for each."""
     ids = [uuid4() for _ in range(deliveries)]
     kind = EventType.TRANSFER_COMPLETED
-    events = [(event_id, kind.value, uuid4(), _body(kind, number)) for number, event_id in enumerate(ids, start=1)]
+    events = [(event_id, kind.value, uuid4(), body_of(kind, number)) for number, event_id in enumerate(ids, start=1)]
     async with transaction(pool) as connection:
         columns = ("event_id", "type", "transfer_id", "body")
         await connection.copy_records_to_table("events", records=events, columns=columns)
@@ -45,7 +45,8 @@ async def _write(pool: Pool, target: Target, deliveries: int) -> None:
         )
 
 
-def _body(kind: EventType, item_no: int) -> str:
+def body_of(kind: EventType, item_no: int) -> str:
+    """A body as the database writes it."""
     data = {
         "transferId": str(uuid4()),
         "batchId": str(UUID(int=1)),

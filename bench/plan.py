@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from typing import NamedTuple
 
+from bench.scenarios.catalogue import Scenario
 from workflows.interface.codes import Settlement
 
 
@@ -37,11 +38,14 @@ class Measurement(NamedTuple):
 
     round: int
     case: Case | None
-    """None: the backlog of webhooks."""
+    """None: the backlog of webhooks, or a scenario."""
     with_webhooks: bool = False
     is_ceiling: bool = False
+    scenario: Scenario | None = None
 
     def __str__(self) -> str:
+        if self.scenario is not None:
+            return f"scenario {self.scenario}"
         if self.case is None:
             return "backlog of webhooks"
         what = "ceiling" if self.is_ceiling else "system with a subscription" if self.with_webhooks else "system"
@@ -56,6 +60,7 @@ class Plan(NamedTuple):
     runs: int
     webhooks: Webhooks
     backlog: int
+    scenarios: tuple[Scenario, ...] = ()
 
     @property
     def cases(self) -> list[Case]:
@@ -74,6 +79,8 @@ class Plan(NamedTuple):
                     yield Measurement(number, case, with_webhooks)
             if self.backlog:
                 yield Measurement(number, None)
+            for scenario in self.scenarios:
+                yield Measurement(number, None, scenario=scenario)
 
 
 def sizes_of(text: str) -> tuple[int, ...]:
@@ -101,5 +108,5 @@ def settings_of(pairs: Iterable[str]) -> dict[str, str]:
 
 
 def full() -> Plan:
-    """All that docs/performance.md tells, in about three quarters of an hour."""
-    return Plan((1_000, 10_000, 100_000), (5_000,), 3, Webhooks.BOTH, 20_000)
+    """All that docs/performance.md tells, in about an hour."""
+    return Plan((1_000, 10_000, 100_000), (5_000,), 3, Webhooks.BOTH, 20_000, tuple(Scenario))

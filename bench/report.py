@@ -11,6 +11,7 @@ from rich.table import Table
 
 from bench.figures import BacklogRun, CeilingRun, Spread, SystemRun, spread
 from bench.plan import Case
+from bench.scenarios.catalogue import ScenarioRun
 
 SHOWN_STATEMENTS = 12
 _PROCESSES = ("worker", "postgres", "temporal", "chain", "receiver", "script")
@@ -58,10 +59,15 @@ def usage_figures(runs: Sequence[SystemRun] | Sequence[CeilingRun] | Sequence[Ba
     return figures
 
 
-def summary(all_runs: Sequence[Runs], backlog: Sequence[BacklogRun]) -> dict[str, Any]:
+def summary(
+    all_runs: Sequence[Runs], backlog: Sequence[BacklogRun], scenarios: Mapping[str, Sequence[ScenarioRun]]
+) -> dict[str, Any]:
     """Everything as JSON-ready data: per batch the medians, the ratios of medians, and every run as it was."""
-    cases = [_case_summary(runs) for runs in all_runs]
-    return {"cases": cases, "backlog": _backlog_summary(backlog) if backlog else None}
+    return {
+        "cases": [_case_summary(runs) for runs in all_runs],
+        "backlog": _backlog_summary(backlog) if backlog else None,
+        "scenarios": {name: [run.model_dump() for run in runs] for name, runs in scenarios.items()},
+    }
 
 
 def _backlog_summary(backlog: Sequence[BacklogRun]) -> dict[str, Any]:
@@ -96,12 +102,22 @@ def _ratio(part: Spread | None, whole: Spread | None) -> float | None:
     return part.median / whole.median if part and whole else None
 
 
-def to_json(all_runs: Sequence[Runs], backlog: Sequence[BacklogRun], machine: Mapping[str, object]) -> str:
+def to_json(
+    all_runs: Sequence[Runs],
+    backlog: Sequence[BacklogRun],
+    scenarios: Mapping[str, Sequence[ScenarioRun]],
+    machine: Mapping[str, object],
+) -> str:
     """The summary with the machine it was measured on."""
-    return json.dumps({"machine": machine} | summary(all_runs, backlog), indent=2)
+    return json.dumps({"machine": machine} | summary(all_runs, backlog, scenarios), indent=2)
 
 
-def show(all_runs: Sequence[Runs], backlog: Sequence[BacklogRun], console: Console) -> None:
+def show(
+    all_runs: Sequence[Runs],
+    backlog: Sequence[BacklogRun],
+    scenarios: Mapping[str, Sequence[ScenarioRun]],
+    console: Console,
+) -> None:
     """Prints what there is."""
     if any(runs.ceiling or runs.plain or runs.subscribed for runs in all_runs):
         console.print(_speed_table(all_runs))
@@ -112,6 +128,11 @@ def show(all_runs: Sequence[Runs], backlog: Sequence[BacklogRun], console: Conso
         console.print(_statement_table(f"{case}, {name}", some[-1]))
     if backlog:
         console.print(_backlog_line(backlog))
+    for name, found in scenarios.items():
+        for number, run in enumerate(found, start=1):
+            console.print(
+                f"Scenario {name}, run {number}:", *(f"  {line}" for line in run.lines()), sep="\n", highlight=False
+            )
 
 
 def _speed_table(all_runs: Sequence[Runs]) -> Table:

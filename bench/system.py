@@ -34,6 +34,7 @@ from workflows.interface.batch import BatchInput, BatchResult
 from workflows.interface.codes import BatchStatus, Settlement
 from workflows.interface.deliveries import RetryPolicy
 from workflows.interface.names import Queue, WorkflowType, batch_workflow_id
+from workflows.interface.options import BatchOptions
 
 EVENT_TYPES = ("transfer.completed", "batch.*")
 METERED = (Server.WORKER, Server.POSTGRES, Server.TEMPORAL, Server.CHAIN)
@@ -100,7 +101,7 @@ class SystemBench:
 
     async def _stage(self, batch_id: UUID, items: int, settlement: Settlement) -> float:
         started = time.monotonic()
-        await BatchWriter(self._pool).write(BatchHeader(batch_id, SENDER, settlement), fresh_items(items))
+        await BatchWriter(self._pool).write(BatchHeader(batch_id, SENDER, BatchOptions(settlement)), fresh_items(items))
         return time.monotonic() - started
 
     async def _start(self, batch_id: UUID) -> WorkflowHandle[Any, BatchResult]:

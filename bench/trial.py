@@ -12,17 +12,19 @@ from bench.backlog import measure_backlog
 from bench.ceiling import CeilingJob
 from bench.figures import BacklogRun, CeilingRun, SystemRun
 from bench.plan import Case, Measurement, Plan
+from bench.scenarios.catalogue import MEASURES, Scenario, ScenarioRun
 from bench.stage import fresh_chain, fresh_stack
 from bench.system import Progress, measure_batch
 from bench.usage import Meter
 from devstack.errors import StackError
+from devstack.stack import Stack
 from devstack.state import Server
 from devstack.tools import ROOT
 from worker_settings import WorkerSettings
 
 CEILING_TIMEOUT_S = 900
 
-Outcome: TypeAlias = CeilingRun | SystemRun | BacklogRun
+Outcome: TypeAlias = CeilingRun | SystemRun | BacklogRun | ScenarioRun
 
 
 class Trials:
@@ -39,6 +41,9 @@ class Trials:
         Raises:
             StackError: something didn't come up, or the outcome isn't what it has to be.
         """
+        if what.scenario is not None:
+            with fresh_stack(self._say, self._settings) as stack:
+                return asyncio.run(_measured(what.scenario, stack, progress))
         if what.case is None:
             with fresh_stack(self._say, self._settings) as stack:
                 return asyncio.run(measure_backlog(stack, self._plan.backlog, progress))
@@ -65,6 +70,10 @@ class Trials:
     def _setting(self, name: str) -> int:
         """What the worker would use."""
         return int(self._settings.get(name.upper(), WorkerSettings.model_fields[name].default))
+
+
+async def _measured(scenario: Scenario, stack: Stack, progress: Progress) -> ScenarioRun:
+    return await MEASURES[scenario](stack, progress)
 
 
 def run_script(job: CeilingJob, chain_pid: int) -> CeilingRun:

@@ -71,7 +71,7 @@ def demo(
     """Move a thousand tickets on a stack of its own, and check the outcome from outside."""
     with one_line_errors():
         report = run_demo(crash or _is_set("CRASH"), keep or _is_set("KEEP"))
-    if report.faults:
+    if report.faults or report.act_faults:
         raise SystemExit(1)
 
 

@@ -13,14 +13,16 @@ import sys
 import time
 from collections import Counter
 from typing import Any, NamedTuple
+from uuid import UUID
 
 import httpx
 from rich.console import Console
 
 from chain.rpc import JsonRpc
+from devstack.demo_acts import Acts
 from devstack.demo_batch import StartedBatch, start_season_batch
 from devstack.demo_ledger import DemoLedger, ItemRow, secret_text
-from devstack.demo_report import DemoReport, FailedItem, WebhookFigures, percentile, show
+from devstack.demo_report import DemoReport, FailedItem, WebhookFigures, percentile, show, show_acts
 from devstack.demo_watch import KILL_AT, Watcher
 from devstack.deploy import dev_wallet
 from devstack.ending import uninterrupted
@@ -81,8 +83,10 @@ class Demo:
             try:
                 self._stack.up(ports=free_ports(), with_worker=False)
                 report = self._judge(asyncio.run(self._perform()))
-                write_private(REPORT_FILE, report.model_dump_json(indent=2))
                 show(report, self._console)
+                report = report.model_copy(update={"act_faults": tuple(asyncio.run(self._act(UUID(report.batch_id))))})
+                write_private(REPORT_FILE, report.model_dump_json(indent=2))
+                show_acts(report, self._console)
                 self._wait_if_kept()
             finally:
                 with uninterrupted():
@@ -122,6 +126,13 @@ class Demo:
                 await _received(receiver_url),
                 watcher.recoveries_s,
             )
+
+    async def _act(self, batch_id: UUID) -> list[str]:
+        """The second part; returns what went wrong in it."""
+        state = self._stack.state
+        async with open_pool(state) as pool, open_rpc(state) as rpc:
+            token = self._stack.deployment.tickets_address
+            return await Acts(state, token, pool, rpc, self._console).perform(batch_id)
 
     async def _fill(self, pool: Pool, rpc: JsonRpc) -> None:
         self._say(f"minting {len(SELLER_TICKETS)} tickets for {DEMO_SENDER}")

@@ -53,7 +53,9 @@ class DemoReport(Figures):
     """Per kill: from the worker's restart until the next item ended."""
     temporal_ui_url: str
     faults: tuple[str, ...]
-    """How the outcome differs from what was asked for; empty in a good run."""
+    """How the outcome of the batch differs from what was asked for; empty in a good run."""
+    act_faults: tuple[str, ...] = ()
+    """The same of what was typed afterwards."""
 
 
 def percentile(values: Sequence[float], share: float) -> float:
@@ -72,6 +74,16 @@ def show(report: DemoReport, console: Console) -> None:
         console.print(
             "[green]checked:[/] every moved ticket has exactly one Transfer on the chain, no failed one moved, Postgres"
             " equals the chain, and every webhook that was due came, signed"
+        )
+
+
+def show_acts(report: DemoReport, console: Console) -> None:
+    """Prints what became of the second part."""
+    for fault in report.act_faults:
+        console.print(f"[red]wrong:[/] {fault}", highlight=False)
+    if not report.act_faults:
+        console.print(
+            "[green]checked:[/] each accepted ticket moved once, the expired gift stayed, and Postgres equals the chain"
         )
 
 

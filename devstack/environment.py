@@ -27,11 +27,17 @@ def worker_environment(layout: Layout, state: StackState) -> dict[str, str]:
     return client_environment(state) | chain | keys
 
 
+def own_worker_environment(layout: Layout, state: StackState) -> dict[str, str]:
+    """What the stack's own worker gets on top: a port that only one worker can listen on."""
+    return worker_environment(layout, state) | {"METRICS_ADDRESS": f"{HOST}:{state.ports.metrics}"}
+
+
 def env_text(layout: Layout, state: StackState) -> str:
     """The env file: dotenv lines, the pids of the running servers included."""
     values = worker_environment(layout, state) | {
         "DEMO_SENDER": DEMO_SENDER,
         "TEMPORAL_UI_URL": state.temporal_ui_url,
+        "METRICS_URL": f"http://{HOST}:{state.ports.metrics}/metrics",
         **{f"{server.name}_PID": _pid(state, server) for server in Server if server is not Server.RECEIVER},
     }
     return (

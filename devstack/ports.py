@@ -23,6 +23,7 @@ class PortName(StrEnum):
     TEMPORAL = "temporal"
     TEMPORAL_UI = "temporal_ui"
     CHAIN = "chain"
+    METRICS = "metrics"
 
     @property
     def variable(self) -> str:
@@ -35,6 +36,7 @@ DEFAULT_PORTS = {
     PortName.TEMPORAL: 27233,
     PortName.TEMPORAL_UI: 28233,
     PortName.CHAIN: 28545,
+    PortName.METRICS: 29464,
 }
 
 
@@ -47,6 +49,8 @@ class Ports(BaseModel):
     temporal: int
     temporal_ui: int
     chain: int
+    metrics: int = DEFAULT_PORTS[PortName.METRICS]
+    """Of the worker's Prometheus endpoint."""
 
     def of(self, name: PortName) -> int:
         """The port of that name."""

@@ -16,7 +16,7 @@ from devstack import seed
 from devstack.chain_node import BlockRef, holds_block, is_chain_ready, start_chain
 from devstack.deploy import write_lane_keystore
 from devstack.ending import signals_deferred, uninterrupted
-from devstack.environment import env_text, worker_environment
+from devstack.environment import env_text, own_worker_environment
 from devstack.errors import StackError
 from devstack.ports import PortName, Ports, choose_ports, default_ports, moved
 from devstack.postgres import PostgresServer, remove_data
@@ -48,6 +48,7 @@ _PORT_OF = {
     Server.POSTGRES: PortName.POSTGRES,
     Server.TEMPORAL: PortName.TEMPORAL,
     Server.CHAIN: PortName.CHAIN,
+    Server.WORKER: PortName.METRICS,
 }
 
 
@@ -140,7 +141,7 @@ class Stack:
 
     def spawn_worker(self) -> ProcessRecord:
         """Starts a worker without waiting for it."""
-        environment = worker_environment(self.layout, self.state) | self._worker_settings
+        environment = own_worker_environment(self.layout, self.state) | self._worker_settings
         command: list[str | Path] = [sys.executable, ROOT / "worker.py"]
         return self._spawn(Server.WORKER, lambda: spawn(command, self.layout.log(Server.WORKER), environment, cwd=ROOT))
 

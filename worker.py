@@ -1,4 +1,4 @@
-"""The worker: the one place where clients, pools and activities are put together. Drains on SIGTERM.
+"""The worker: where clients, pools and activities are put together (with the `worker_*` modules). Drains on SIGTERM.
 
 `python worker.py [--queues transfers,blockchain,webhooks,maintenance]`; any number may run, on any machine.
 """
@@ -14,62 +14,59 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from datetime import timedelta
-from functools import partial
 from typing import Any
 
 import asyncpg
 import uvloop
 from temporalio.client import Client
 from temporalio.service import RPCError
-from temporalio.worker import Worker
+from temporalio.worker import Interceptor, Worker
 
-from activities.blockchain import Blockchain, ChainLedgers, ChainTools
 from activities.lane_waking import LaneWaker
-from activities.maintenance import Maintenance
-from activities.transfers import Pace, TransferLedgers, Transfers
 from activities.waking import Waker
-from activities.webhooks import Webhooks
-from chain.approvals import Approvals
-from chain.block_clock import BlockClock
-from chain.confirmation import Confirmer
 from chain.heads import ChainBehindLedgerError, ForeignNonceError, NotOperatorError
-from chain.keccak import keccak256
-from chain.packing import OPENZEPPELIN, Packer
-from chain.recipients import Recipients
 from chain.rpc import NodeUnavailableError, RpcError
-from chain.sender import Sender
-from ledger.attempts import Attempts
-from ledger.binding import Binding
-from ledger.creation import TransferCreation
 from ledger.lanes import Lanes
 from ledger.migrate import ChangedMigrationError, migrate
-from ledger.pool import Pool
-from ledger.retries import Retries
-from ledger.runs import BatchRuns
-from ledger.settlement import Settling
-from ledger.staging import BatchWriter
-from ledger.webhooks import WebhookLedger
 from starter.leaving import leave
 from starter.schedules import put_schedules
 from webhooks.sender import open_sender
-from worker_connections import ConnectError, Connections, connect
+from worker_connections import ConnectError, connect
 from worker_lanes import ready_lanes
 from worker_settings import SettingsError, WorkerSettings, read_settings
+from worker_steps import Tools, steps_by_queue
+from worker_telemetry import cluster_observers, observe, open_telemetry, set_up_worker_logging
 from workflows.batch_transfer import BatchTransfer
+from workflows.check_alerts import CheckAlerts
+from workflows.dead_letters import ReplayDeadLetters
 from workflows.interface.names import Queue
-from workflows.interface.validation import judge
 from workflows.lane_keeper import LaneKeeper
+from workflows.maintenance import (
+    ArchiveWebhookDeliveries,
+    CleanStaleBatches,
+    ExpireTransfers,
+    RetryFailedBlockchainTransfers,
+    SweepWebhookDeliveries,
+)
 from workflows.sandbox import sandboxed
-from workflows.sweep import SweepWebhookDeliveries
+from workflows.transfer import Transfer
 from workflows.webhook_delivery import WebhookDelivery
 
 _log = logging.getLogger("worker")
 
 _WORKFLOWS: dict[Queue, list[type]] = {
-    Queue.TRANSFERS: [BatchTransfer],
+    Queue.TRANSFERS: [BatchTransfer, Transfer],
     Queue.BLOCKCHAIN: [LaneKeeper],
     Queue.WEBHOOKS: [WebhookDelivery],
-    Queue.MAINTENANCE: [SweepWebhookDeliveries],
+    Queue.MAINTENANCE: [
+        ArchiveWebhookDeliveries,
+        CheckAlerts,
+        CleanStaleBatches,
+        ExpireTransfers,
+        RetryFailedBlockchainTransfers,
+        SweepWebhookDeliveries,
+        ReplayDeadLetters,
+    ],
 }
 # Every fault a person can mend: told in one line, without a traceback.
 _MENDABLE = (
@@ -95,46 +92,6 @@ _SPEAKERS: dict[type[Exception], str] = {
 }
 
 
-def chain_activities(settings: WorkerSettings, to: Connections, waker: Waker, lane_waker: LaneWaker) -> Blockchain:
-    """The steps of the queue `blockchain`."""
-    router, tickets = (bytes.fromhex(a[2:]) for a in (settings.router_address, settings.tickets_address))
-    attempts = Attempts(to.pool)
-    ledgers = ChainLedgers(
-        runs=BatchRuns(to.pool),
-        retries=Retries(to.pool, partial(judge, keccak256=keccak256), settings.own_contracts),
-        binding=Binding(to.pool, to.chain_id, list(to.signers)),
-        attempts=attempts,
-        settling=Settling(to.pool),
-    )
-    tools = ChainTools(
-        approvals=Approvals(to.rpc, tickets, router, list(to.signers)),
-        packer=Packer({tickets: OPENZEPPELIN}),
-        recipients=Recipients(to.rpc),
-        sender=Sender(to.rpc, attempts, to.signers, router),
-        confirmer=Confirmer(to.rpc, router, settings.chain_depth),
-        blocks=BlockClock(settings.chain_poll_s),
-    )
-    return Blockchain(ledgers, tools, waker, lane_waker)
-
-
-def transfer_activities(settings: WorkerSettings, pool: Pool, waker: Waker) -> Transfers:
-    """The steps of the queue `transfers`."""
-    rule = partial(judge, keccak256=keccak256)
-    ledgers = TransferLedgers(
-        runs=BatchRuns(pool),
-        writer=BatchWriter(pool),
-        creation=TransferCreation(pool, rule, settings.own_contracts),
-        retries=Retries(pool, rule, settings.own_contracts),
-    )
-    return Transfers(ledgers, waker, Pace(settings.slice_size, settings.window, settings.slices_per_run))
-
-
-def steps_of(activities: object) -> list[Callable[..., Any]]:
-    """The activity methods of an object."""
-    methods = (getattr(activities, name) for name in dir(activities) if not name.startswith("_"))
-    return [method for method in methods if hasattr(method, "__temporal_activity_definition")]
-
-
 async def run(settings: WorkerSettings, queues: Sequence[Queue]) -> None:
     """Works until SIGTERM or SIGINT, then lets running steps end.
 
@@ -143,31 +100,36 @@ async def run(settings: WorkerSettings, queues: Sequence[Queue]) -> None:
         ChainBehindLedgerError, ForeignNonceError, NotOperatorError: chain and database don't belong together.
     """
     async with AsyncExitStack() as stack:
-        to = await connect(settings, stack)
+        telemetry = await open_telemetry(settings, stack)
+        to = await connect(settings, telemetry, stack)
         await migrate(to.pool)
         waker = await stack.enter_async_context(Waker(to.temporal))
         lane_waker = LaneWaker(to.temporal)
         await ready_lanes(to.rpc, Lanes(to.pool), list(to.signers), settings, lane_waker)
-        await put_schedules(to.temporal)
+        await put_schedules(to.temporal, settings)
         sender = await stack.enter_async_context(open_sender())
-        webhook_ledger, raise_alert = WebhookLedger(to.pool), BatchRuns(to.pool).raise_alert
-        activities: dict[Queue, object] = {
-            Queue.TRANSFERS: transfer_activities(settings, to.pool, waker),
-            Queue.BLOCKCHAIN: chain_activities(settings, to, waker, lane_waker),
-            Queue.WEBHOOKS: Webhooks(webhook_ledger, sender, raise_alert, settings.webhooks_slots),
-            Queue.MAINTENANCE: Maintenance(webhook_ledger, to.temporal, raise_alert),
-        }
-        workers = [_worker(to.temporal, queue, activities[queue], settings) for queue in queues]
+        steps = steps_by_queue(Tools(settings, to, waker, lane_waker, telemetry.deliveries), sender)
+        workers = [_worker(to.temporal, queue, steps[queue], settings, telemetry.interceptors) for queue in queues]
+        observes = Queue.MAINTENANCE in queues
+        observers = cluster_observers(to.temporal, to.pool, to.rpc, to.chain_id) if observes else []
+        await observe(telemetry, to.pool, observers, stack)
         await _until_stopped(workers)
 
 
-def _worker(client: Client, queue: Queue, activities: object, settings: WorkerSettings) -> Worker:
+def _worker(
+    client: Client,
+    queue: Queue,
+    activities: list[Callable[..., Any]],
+    settings: WorkerSettings,
+    interceptors: Sequence[Interceptor],
+) -> Worker:
     return Worker(
         client,
         task_queue=queue,
         workflows=_WORKFLOWS[queue],
-        activities=steps_of(activities),
+        activities=activities,
         workflow_runner=sandboxed(),
+        interceptors=interceptors,
         build_id="transfers",
         max_concurrent_activities=settings.slots(queue),
         # A worker that comes back replays many workflows at once; each must stay below the deadlock detector's 2 s.
@@ -223,12 +185,11 @@ def main() -> int:
         "--queues", type=_queues, default=list(Queue), metavar="A,B", help=f"default: {','.join(Queue)}"
     )
     arguments = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    # One line per JSON-RPC call is no help to anybody.
-    logging.getLogger("httpx").setLevel(logging.WARNING)
     _spare_the_collector()
     try:
-        uvloop.run(run(read_settings(), arguments.queues))
+        settings = read_settings()
+        set_up_worker_logging(settings)
+        uvloop.run(run(settings, arguments.queues))
     except _MENDABLE as error:
         sys.stderr.writelines(f"worker: {line}\n" for line in _told(error).splitlines())
         return 1

@@ -24,6 +24,7 @@ from ledger.pool import Pool, create_pool
 from starter.connections import cause_of, place_of
 from starter.settings import origin_of, temporal_config
 from worker_settings import WorkerSettings
+from worker_telemetry import WorkerTelemetry
 
 CONNECT_TIMEOUT = timedelta(seconds=5)
 NODE_TIMEOUT_S = 20.0
@@ -45,16 +46,16 @@ class Connections(NamedTuple):
     chain_id: int
 
 
-async def connect(settings: WorkerSettings, stack: AsyncExitStack) -> Connections:
+async def connect(settings: WorkerSettings, telemetry: WorkerTelemetry, stack: AsyncExitStack) -> Connections:
     """Connects to everything at once; `stack` closes it again.
 
     Raises:
         ConnectError: whatever can't be reached or opened, one a line.
     """
     temporal, pool, node, signers = await asyncio.gather(
-        _open_temporal(),
-        _open_pool(settings, stack),
-        _open_node(settings, stack),
+        _open_temporal(telemetry),
+        _open_pool(settings, telemetry, stack),
+        _open_node(settings, telemetry, stack),
         _open_keystore(settings),
         return_exceptions=True,
     )
@@ -76,7 +77,7 @@ def _all_of(faults: list[BaseException]) -> BaseException:
     return ConnectError("\n".join(map(str, faults)))
 
 
-async def _open_temporal() -> Client:
+async def _open_temporal(telemetry: WorkerTelemetry) -> Client:
     # TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE, TLS and API key: whatever Temporal's own tools read.
     config = temporal_config(os.environ)
     place = f"Temporal at {config.get('target_host')} ({origin_of('TEMPORAL_ADDRESS', os.environ)})"
@@ -87,6 +88,7 @@ async def _open_temporal() -> Client:
             # Compressing small messages costs more than sending them over a local network.
             grpc_compression=GrpcCompression.NONE,
             connect_timeout=CONNECT_TIMEOUT,
+            runtime=telemetry.runtime,
         )
         await client.workflow_service.describe_namespace(DescribeNamespaceRequest(namespace=client.namespace))
     except RPCError as error:
@@ -103,13 +105,17 @@ def _refused(place: str, namespace: str, error: RPCError) -> str:
     return f"{place} refuses namespace {namespace!r} (TEMPORAL_NAMESPACE): {cause_of(error)} ({error.status.name})"
 
 
-async def _open_pool(settings: WorkerSettings, stack: AsyncExitStack) -> Pool:
+async def _open_pool(settings: WorkerSettings, telemetry: WorkerTelemetry, stack: AsyncExitStack) -> Pool:
     url = settings.database_url.get_secret_value()
     place = f"Postgres at {place_of(url)} (from DATABASE_URL)"
     most = settings.database_connections
     try:
         pool = await create_pool(
-            url, most_connections=most, ready_connections=READY_CONNECTIONS, name="transfers-worker"
+            url,
+            most_connections=most,
+            ready_connections=READY_CONNECTIONS,
+            name="transfers-worker",
+            on_statement=telemetry.on_statement,
         )
     except asyncpg.ClientConfigurationError as error:
         raise ConnectError(f"DATABASE_URL: can't be used: {cause_of(error)}") from error
@@ -124,13 +130,15 @@ async def _open_pool(settings: WorkerSettings, stack: AsyncExitStack) -> Pool:
     return pool
 
 
-async def _open_node(settings: WorkerSettings, stack: AsyncExitStack) -> tuple[JsonRpc, int]:
+async def _open_node(
+    settings: WorkerSettings, telemetry: WorkerTelemetry, stack: AsyncExitStack
+) -> tuple[JsonRpc, int]:
     # Over aiohttp's connections a call takes a sixth of the time that httpx's own take.
     url = httpx.URL(settings.chain_rpc_url)
     # aiohttp refuses a request with both a header and credentials in its address.
     auth = (url.username, url.password) if url.userinfo else None
     http = await stack.enter_async_context(HttpxAiohttpClient(timeout=NODE_TIMEOUT_S, trust_env=False, auth=auth))
-    rpc = JsonRpc(http, str(url.copy_with(userinfo=b"")))
+    rpc = JsonRpc(http, str(url.copy_with(userinfo=b"")), tracer=telemetry.tracer)
     default_port = 443 if url.scheme == "https" else 80
     place = f"the EVM node at {place_of(settings.chain_rpc_url, default_port)} (from CHAIN_RPC_URL)"
     try:

@@ -11,10 +11,15 @@ from typing import Annotated, ClassVar
 import httpx
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_core import ErrorDetails
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
 from chain.keccak import keccak256
+from starter.job_settings import JobSettings
 from starter.settings import temporal_config
+from telemetry.logs import LogFormat
+from telemetry.otel_settings import otel_faults
+from telemetry.providers import Address
+from worker_alert_settings import AlertSettings
 from workflows.interface.addresses import InvalidAddressError, parse_address
 from workflows.interface.codes import FailureCode
 from workflows.interface.names import Queue
@@ -45,7 +50,7 @@ _ADDRESS_FAULTS = {
 _Address = Annotated[str, AfterValidator(_checked_address)]
 
 
-class WorkerSettings(BaseSettings):
+class WorkerSettings(AlertSettings, JobSettings):
     """What a worker needs to know. README lists the variables. An empty variable counts as unset."""
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
@@ -80,6 +85,9 @@ class WorkerSettings(BaseSettings):
     webhooks_slots: int = Field(default=20, ge=4, le=1000)
     maintenance_slots: int = Field(default=4, ge=1, le=1000)
     database_connections: int = Field(default=30, ge=8, le=500)
+    metrics_address: str | None = None
+    """host:port of the Prometheus endpoint; there is none without it."""
+    log_format: LogFormat = LogFormat.TEXT
     shutdown_grace_s: float = Field(default=20, ge=1, le=600, allow_inf_nan=False)
 
     # Rules over two fields stand at the later one: a rule over the whole model would wait until each field is sound.
@@ -121,6 +129,14 @@ class WorkerSettings(BaseSettings):
             raise ValueError("must be an address as http://host:port or https://host/path")
         return value
 
+    @field_validator("metrics_address")
+    @classmethod
+    def _is_host_and_port(cls, value: str | None) -> str | None:
+        found = _HOST_AND_PORT.fullmatch(value or "")
+        if value is not None and not (found and int(found[2]) in range(1, _MAX_PORT + 1)):
+            raise ValueError(f"{value!r} isn't host:port, as in 127.0.0.1:9464")
+        return value
+
     @field_validator("lane_keystore")
     @classmethod
     def _exists(cls, value: Path) -> Path:
@@ -136,6 +152,14 @@ class WorkerSettings(BaseSettings):
         return slots
 
     @property
+    def metrics_endpoint(self) -> Address | None:
+        """Where the Prometheus endpoint is to listen."""
+        if self.metrics_address is None:
+            return None
+        host, _, port = self.metrics_address.rpartition(":")
+        return Address(host.strip("[]"), int(port))
+
+    @property
     def own_contracts(self) -> frozenset[bytes]:
         """Contracts that must never be a recipient."""
         return frozenset(bytes.fromhex(address[2:]) for address in (self.tickets_address, self.router_address))
@@ -147,7 +171,7 @@ def read_settings() -> WorkerSettings:
     Raises:
         SettingsError: every fault, one a line.
     """
-    faults = _temporal_faults(os.environ)
+    faults = [*_temporal_faults(os.environ), *otel_faults(os.environ)]
     try:
         settings = WorkerSettings()
     except ValidationError as error:

@@ -40,6 +40,16 @@ async def migrate(pool: Pool) -> list[str]:
         return [name for name, text in _migrations() if await _apply(connection, name, text, done)]
 
 
+async def missing_migrations(pool: Pool) -> list[str]:
+    """The files that aren't applied yet.
+
+    Raises:
+        asyncpg.UndefinedTableError: none ever was.
+    """
+    done = {row["name"] for row in await pool.fetch("SELECT name FROM schema_migrations")}
+    return [name for name, _ in _migrations() if name not in done]
+
+
 def _check_version(major: int) -> None:
     if major < OLDEST_SERVER:
         raise OldServerError(f"PostgreSQL {OLDEST_SERVER} or newer is needed, for uuidv7(); this server is {major}")

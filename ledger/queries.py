@@ -7,10 +7,29 @@ from collections.abc import Mapping
 from importlib.resources import files
 from types import MappingProxyType
 
-GROUPS = ("batches", "runs", "transfers", "chain", "webhooks", "proof")
+GROUPS = (
+    "batches",
+    "runs",
+    "transfers",
+    "singles",
+    "chain",
+    "webhooks",
+    "figures",
+    "dead_letters",
+    "rate_limits",
+    "transfer_reports",
+    "proof",
+    "alerts",
+    "reports",
+)
 """The files of `sql/`, one per group of tables."""
 
 _HEADER = re.compile(r"^-- name: (\w+)\n((?:-- .*\n)+)", re.MULTILINE)
+
+
+def statement_names() -> dict[str, str]:
+    """The names of all statements by their text, with their group: for who sees a statement pass by."""
+    return {text: f"{group}.{name}" for group in GROUPS for name, text in load(group).items()}
 
 
 def load(group: str) -> Mapping[str, str]:

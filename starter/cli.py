@@ -10,8 +10,19 @@ from typing import NoReturn
 
 import typer
 
-from starter import batch_commands, webhooks
+from starter import (
+    alert_commands,
+    batch_commands,
+    dead_letter_commands,
+    gift_commands,
+    limit_commands,
+    report_commands,
+    schedule_commands,
+    transfer_commands,
+    webhooks,
+)
 from starter.exit_codes import ExitCode
+from starter.health import health
 from starter.leaving import leave
 from starter.printing import say
 from starter.settings import adopt_devstack_env
@@ -20,7 +31,7 @@ COMMAND_GROUP = "transfers.commands"
 """Entry points of this group join the command line: each is a typer.Typer, its name the command."""
 
 _HELP = (
-    "Moves ERC-721 tickets between users in durable batches.\n\n"
+    "Moves ERC-721 tickets between users: one by one, as gifts, and in durable batches.\n\n"
     "The servers are named by DATABASE_URL and TEMPORAL_ADDRESS (and Temporal's other variables); what they leave out "
     "is read from .devstack/env in the current folder, which `make up` writes."
 )
@@ -45,7 +56,15 @@ def build_app(arguments: Sequence[str]) -> typer.Typer:
     # Keeps the groups a group, whatever joins.
     app.callback()(lambda: None)
     app.add_typer(batch_commands.app, name="batch")
+    app.add_typer(transfer_commands.app, name="transfer")
+    app.add_typer(gift_commands.app, name="gift")
     app.add_typer(webhooks.app, name="webhooks")
+    app.add_typer(dead_letter_commands.app, name="dead-letters")
+    app.add_typer(limit_commands.app, name="limits")
+    app.add_typer(schedule_commands.app, name="schedules")
+    app.add_typer(alert_commands.app, name="alerts")
+    for command in (report_commands.failures, report_commands.stats, health):
+        app.command()(command)
     for entry in entry_points(group=COMMAND_GROUP):
         if not arguments or arguments[0].startswith("-") or arguments[0] == entry.name:
             _join(app, entry)

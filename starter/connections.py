@@ -9,13 +9,14 @@ from datetime import timedelta
 from urllib.parse import urlsplit
 
 import asyncpg
-from temporalio.client import Client
+from temporalio.client import Client, Interceptor
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.service import GrpcCompression
 
 from ledger.pool import Pool, create_pool
 from starter.errors import SettingsError, UnavailableError
 from starter.settings import Settings, origin_of, temporal_config
+from telemetry.otel_settings import exports
 
 POOL_SIZE = 2
 CONNECT_TIMEOUT = timedelta(seconds=5)
@@ -51,6 +52,9 @@ async def open_postgres() -> AsyncIterator[Pool]:
         yield pool
     except asyncpg.UndefinedTableError as error:
         raise UnavailableError(f"{where} has no tables of this service: start a worker, which makes them") from error
+    except asyncpg.UndefinedColumnError as error:
+        why = f"{where} has tables of an older version ({cause_of(error)}): start a worker, which mends that"
+        raise UnavailableError(why) from error
     except _LOST_POSTGRES as error:
         raise UnavailableError(f"{where} doesn't answer any more: {cause_of(error)}; {_REMEDY}") from error
     finally:
@@ -75,10 +79,23 @@ async def connect_temporal() -> Client:
             data_converter=pydantic_data_converter,
             grpc_compression=GrpcCompression.NONE,
             connect_timeout=CONNECT_TIMEOUT,
+            interceptors=_tracing(),
         )
     except (RuntimeError, ValueError) as error:
         # The SDK's own words hold the cause on their last line; its type is RuntimeError for every fault.
         raise UnavailableError(f"{place} doesn't answer: {cause_of(error)}; {_REMEDY}") from error
+
+
+def _tracing() -> list[Interceptor]:
+    """A trace begins with the start call, where traces are wanted."""
+    if not exports("TRACES", os.environ):
+        return []
+    # What sends traces takes a fifth of a second to load: only who wants them waits for it.
+    from temporalio.contrib.opentelemetry import TracingInterceptor  # noqa: PLC0415
+
+    from telemetry.providers import open_tracer  # noqa: PLC0415
+
+    return [TracingInterceptor(open_tracer("transfers", os.environ))]
 
 
 def _database_url() -> str:

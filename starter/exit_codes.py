@@ -16,6 +16,7 @@ class ExitCode(IntEnum):
     NOT_FOUND = 3
     CONTENT_DIFFERS = 4
     BATCH_HAS_FAILURES = 5
+    UNHEALTHY = 6
     INTERRUPTED = 130
 
     @property
@@ -28,15 +29,17 @@ _MEANINGS = {
     ExitCode.OK: "done",
     ExitCode.FAILED: "a server can't be reached, or an unexpected error",
     ExitCode.BAD_INPUT: "bad usage or bad input; nothing was written",
-    ExitCode.NOT_FOUND: "there is no such batch, or it isn't in a state for this",
-    ExitCode.CONTENT_DIFFERS: "the batch id or idempotency key belongs to another request",
-    ExitCode.BATCH_HAS_FAILURES: "the batch that was waited for ended with failed or cancelled items",
-    ExitCode.INTERRUPTED: "interrupted by Ctrl-C; a batch that was started goes on",
+    ExitCode.NOT_FOUND: "there is no such batch or transfer, or it isn't in a state for this",
+    ExitCode.CONTENT_DIFFERS: "the id or idempotency key belongs to another request",
+    ExitCode.BATCH_HAS_FAILURES: "what was waited for ended failed or cancelled, or with items that did",
+    ExitCode.UNHEALTHY: "`transfers health` found something wrong",
+    ExitCode.INTERRUPTED: "interrupted by Ctrl-C; what was started goes on",
 }
 
 _BY_ERROR = {
     ErrorCode.INVALID_INPUT: ExitCode.BAD_INPUT,
     ErrorCode.BATCH_CONTENT_DIFFERS: ExitCode.CONTENT_DIFFERS,
+    ErrorCode.TRANSFER_CONTENT_DIFFERS: ExitCode.CONTENT_DIFFERS,
     ErrorCode.NOT_FOUND: ExitCode.NOT_FOUND,
     ErrorCode.NOT_ALLOWED: ExitCode.NOT_FOUND,
 }

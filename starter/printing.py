@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from datetime import UTC
 
 from rich.console import Console
 from rich.table import Table
@@ -11,6 +12,7 @@ from rich.text import Text
 
 from starter.escaping import printable
 from starter.views import BatchDetails, BatchView, ItemView
+from workflows.interface.codes import ItemOrder, TransferKind
 
 PIPED_WIDTH = 240
 """Columns when the output is no terminal: wide enough that nothing is cut."""
@@ -80,7 +82,7 @@ def _batch_table(view: BatchDetails) -> Table:
     table = Table.grid(padding=(0, 2))
     rows = {
         "batch": f"{view.batch_id} of {view.from_user_id}",
-        "status": f"{view.status}{f' ({view.reason})' if view.reason else ''}, run {view.run_no}, {view.settlement}",
+        "status": f"{view.status}{f' ({view.reason})' if view.reason else ''}, run {view.run_no}, {_options(view)}",
         "items": f"{view.item_count:,}: {_counts(view)}",
         "speed": f"{_rate(view)} items/s",
         "created": view.created_at.strftime(_TIME),
@@ -98,6 +100,13 @@ def _table_of_failures(view: BatchDetails) -> Table:
     for item in view.failures:
         table.add_row(str(item.item_no), item.ticket_id, safe(item.to), item.code, safe(item.reason or ""))
     return table
+
+
+def _options(view: BatchView) -> str:
+    gift = view.kind is TransferKind.GIFT
+    until = f" until {view.expires_at.astimezone(UTC).strftime(_TIME)}" if view.expires_at else ""
+    order = f", {view.order}" if view.order is ItemOrder.SEQUENTIAL else ""
+    return f"{view.settlement}{f', gifts{until}' if gift else ''}{order}"
 
 
 def _counts(view: BatchView) -> str:

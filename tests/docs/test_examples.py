@@ -15,8 +15,13 @@ NOWHERE = "127.0.0.1:1"
 
 def start_batch(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Runs examples/start_batch.py where no Temporal is."""
+    return example("start_batch.py", *arguments)
+
+
+def example(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Runs a script where no Temporal is."""
     return subprocess.run(
-        [sys.executable, ROOT / "examples" / "start_batch.py", *arguments],
+        [sys.executable, ROOT / "examples" / name, *arguments],
         env={**os.environ, "TEMPORAL_ADDRESS": NOWHERE},
         capture_output=True,
         text=True,
@@ -43,3 +48,14 @@ def test_a_failure_is_one_line(ticket: str, said: str) -> None:
     assert ended.stderr.startswith("error: ")
     assert said in ended.stderr
     assert ended.stderr.count("\n") == 1
+
+
+def test_the_gift_explains_itself() -> None:
+    """--help of the gift's script names its arguments, and without Temporal it ends with 1 and one line."""
+    told = example("gift.py", "--help")
+    assert told.returncode == 0
+    for word in ("sender", "recipient", "ticket", "--decline", "TEMPORAL_ADDRESS"):
+        assert word in told.stdout
+    ended = example("gift.py", "alice", "bob", "17")
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr == f"error: Temporal at {NOWHERE} doesn't answer: start it, or set TEMPORAL_ADDRESS\n"

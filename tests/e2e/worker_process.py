@@ -38,10 +38,10 @@ class WorkerProcess:
             )
         return self._process
 
-    async def start(self) -> None:
+    async def start(self, *arguments: str) -> None:
         """Starts it and waits until it works."""
         said = self.log.count("working on")
-        process = await self.spawn()
+        process = await self.spawn(*arguments)
         async with asyncio.timeout(START_TIMEOUT_S):
             while self.log.count("working on") == said:
                 assert process.returncode is None, self.log

@@ -23,6 +23,7 @@ from temporalio.service import RPCError
 from temporalio.worker import Interceptor, Worker
 
 from activities.lane_waking import LaneWaker
+from activities.turns import Turns
 from activities.waking import Waker
 from chain.heads import ChainBehindLedgerError, ForeignNonceError, NotOperatorError
 from chain.rpc import NodeUnavailableError, RpcError
@@ -108,7 +109,9 @@ async def run(settings: WorkerSettings, queues: Sequence[Queue]) -> None:
         await ready_lanes(to.rpc, Lanes(to.pool), list(to.signers), settings, lane_waker)
         await put_schedules(to.temporal, settings)
         sender = await stack.enter_async_context(open_sender())
-        steps = steps_by_queue(Tools(settings, to, waker, lane_waker, telemetry.deliveries), sender)
+        steps = steps_by_queue(
+            Tools(settings, to, waker, lane_waker, Turns(settings.slices_at_once), telemetry.deliveries), sender
+        )
         workers = [_worker(to.temporal, queue, steps[queue], settings, telemetry.interceptors) for queue in queues]
         observes = Queue.MAINTENANCE in queues
         observers = cluster_observers(to.temporal, to.pool, to.rpc, to.chain_id) if observes else []
@@ -156,11 +159,22 @@ async def _until_stopped(workers: Sequence[Worker]) -> None:
         _log.info("draining: running steps end, nothing new is taken")
 
 
-def _queues(text: str) -> list[Queue]:
+def _chosen(queues: str) -> tuple[WorkerSettings, list[Queue]]:
+    """The settings, and the queues by their names.
+
+    Raises:
+        SettingsError: every fault of both, one a line.
+    """
+    names = list(dict.fromkeys(name.strip() for name in queues.split(",")))
+    unknown = [name for name in names if name not in set(Queue)]
+    faults = [f"--queues: {name!r} is no queue; choose from {', '.join(Queue)}" for name in unknown]
     try:
-        return list(dict.fromkeys(Queue(name.strip()) for name in text.split(",")))
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{error}; choose from {', '.join(Queue)}") from None
+        settings = read_settings()
+    except SettingsError as error:
+        raise SettingsError("\n".join([*faults, str(error)])) from None
+    if faults:
+        raise SettingsError("\n".join(faults))
+    return settings, [Queue(name) for name in names]
 
 
 def _told(error: Exception) -> str:
@@ -181,15 +195,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="worker.py", description="Works on the queues of the ticket transfer service."
     )
-    parser.add_argument(
-        "--queues", type=_queues, default=list(Queue), metavar="A,B", help=f"default: {','.join(Queue)}"
-    )
+    parser.add_argument("--queues", default=",".join(Queue), metavar="A,B", help="default: %(default)s")
     arguments = parser.parse_args()
     _spare_the_collector()
     try:
-        settings = read_settings()
+        settings, queues = _chosen(arguments.queues)
         set_up_worker_logging(settings)
-        uvloop.run(run(settings, arguments.queues))
+        uvloop.run(run(settings, queues))
     except _MENDABLE as error:
         sys.stderr.writelines(f"worker: {line}\n" for line in _told(error).splitlines())
         return 1

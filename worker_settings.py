@@ -73,6 +73,8 @@ class WorkerSettings(AlertSettings, JobSettings):
 
     slice_size: int = Field(default=500, ge=1, le=1000)
     window: int = Field(default=30, ge=1, le=100)
+    slices_at_once: int = Field(default=4, ge=1, le=100)
+    """Steps of slices that a worker runs at once while there are single transfers, or batches of other senders."""
     slices_per_run: int = Field(default=200, ge=1, le=1000)
     """Slices of a batch before its workflow continues as new."""
     chain_depth: int = Field(default=1, ge=1, le=1000)

@@ -13,10 +13,11 @@ from activities.chain_limits import ChainLimits
 from activities.chain_work import ChainLedgers, ChainTools, ChainWork
 from activities.dead_letters import DeadLetterSteps
 from activities.lane_waking import LaneWaker
-from activities.maintenance import Maintenance, MaintenanceLedgers
+from activities.maintenance import Maintenance, MaintenanceLedgers, RestoreSchedules
 from activities.rate_gate import RateGate
 from activities.single_transfers import ChainSingleSteps, SingleLedgers, SingleSteps
 from activities.transfers import Pace, TransferLedgers, Transfers
+from activities.turns import Turns
 from activities.waking import Waker
 from activities.webhooks import Webhooks
 from chain.approvals import Approvals
@@ -44,6 +45,7 @@ from ledger.staging import BatchWriter
 from ledger.stale_batches import StaleBatches
 from ledger.stale_transfers import StaleTransfers
 from ledger.webhooks import WebhookLedger
+from starter.schedules import restore_schedules
 from webhooks.sender import Sender as WebhookSender
 from worker_alerts import alert_steps
 from worker_connections import Connections
@@ -62,6 +64,7 @@ class Tools(NamedTuple):
     to: Connections
     waker: Waker
     lane_waker: LaneWaker
+    turns: Turns
     watch: DeliveryWatch | None = None
 
     @property
@@ -92,7 +95,9 @@ def steps_by_queue(tools: Tools, sender: WebhookSender) -> dict[Queue, list[Call
             Webhooks(webhooks, sender, raise_alert, settings.webhooks_slots, gate=gate, watch=tools.watch)
         ],
         Queue.MAINTENANCE: [
-            maintenance_steps(pool, tools.to.temporal, tools.waker),
+            maintenance_steps(
+                pool, tools.to.temporal, tools.waker, partial(restore_schedules, tools.to.temporal, settings)
+            ),
             alert_steps(tools.to, settings, sender, raise_alert),
             DeadLetterSteps(DeadLetters(pool), tools.to.temporal, raise_alert),
         ],
@@ -100,7 +105,7 @@ def steps_by_queue(tools: Tools, sender: WebhookSender) -> dict[Queue, list[Call
     return {queue: [method for one in steps for method in steps_of(one)] for queue, steps in objects.items()}
 
 
-def maintenance_steps(pool: Pool, client: Client, waker: Waker) -> Maintenance:
+def maintenance_steps(pool: Pool, client: Client, waker: Waker, restore: RestoreSchedules) -> Maintenance:
     """Of the queue `maintenance`: the scheduled jobs."""
     ledgers = MaintenanceLedgers(
         webhooks=WebhookLedger(pool),
@@ -112,7 +117,7 @@ def maintenance_steps(pool: Pool, client: Client, waker: Waker) -> Maintenance:
         letters=DeadLetters(pool),
         failures=JobFailures(pool),
     )
-    return Maintenance(ledgers, client, waker, BatchRuns(pool).raise_alert)
+    return Maintenance(ledgers, client, waker, BatchRuns(pool).raise_alert, restore)
 
 
 def batch_steps(tools: Tools) -> Transfers:
@@ -123,25 +128,30 @@ def batch_steps(tools: Tools) -> Transfers:
         writer=BatchWriter(pool),
         creation=TransferCreation(pool, _RULE, settings.own_contracts),
         retries=tools.retries,
+        letters=DeadLetters(pool),
     )
-    return Transfers(ledgers, tools.waker, Pace(settings.slice_size, settings.window, settings.slices_per_run))
+    return Transfers(
+        ledgers, tools.waker, Pace(settings.slice_size, settings.window, settings.slices_per_run), tools.turns
+    )
 
 
 def single_steps(tools: Tools) -> SingleSteps:
     """Of the queue `transfers`: single transfers and gifts."""
     pool = tools.to.pool
     retries = SingleRetries(pool, _RULE, tools.settings.own_contracts)
-    return SingleSteps(SingleLedgers(tools.singles, Gifts(pool), retries), tools.waker, tools.runs.raise_alert)
+    return SingleSteps(
+        SingleLedgers(tools.singles, Gifts(pool), retries), tools.waker, tools.runs.raise_alert, tools.turns
+    )
 
 
 def slice_chain_steps(tools: Tools, chain: ChainWork) -> Blockchain:
     """Of the queue `blockchain`: slices and lanes."""
-    return Blockchain(chain, tools.runs, tools.retries)
+    return Blockchain(chain, tools.runs, tools.retries, tools.turns)
 
 
 def single_chain_steps(tools: Tools, chain: ChainWork) -> ChainSingleSteps:
     """Of the queue `blockchain`: single transfers."""
-    return ChainSingleSteps(chain, tools.singles, tools.runs)
+    return ChainSingleSteps(chain, tools.singles, tools.runs, tools.turns)
 
 
 def chain_work(tools: Tools, gate: RateGate) -> ChainWork:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import NamedTuple
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
 from opentelemetry.trace import Tracer
@@ -48,6 +48,8 @@ from worker_settings import WorkerSettings
 SERVICE = "ticket-transfers-worker"
 SCOPE = "transfers"
 # Some ten updates for each task: minutes of them at full speed, while they're fetched each second.
+SHORTEST_KEY = 16
+"""A path of an address that is shorter is no key: striking it out would garble the log."""
 _BUFFERED_UPDATES = 100_000
 
 
@@ -118,6 +120,8 @@ def set_up_worker_logging(settings: WorkerSettings) -> None:
     addresses = (settings.database_url.get_secret_value(), settings.chain_rpc_url)
     passwords = [password for address in addresses for password in passwords_of(address)]
     secrets = [settings.lane_keystore_password.get_secret_value(), *passwords, *map(unquote, passwords)]
+    # Hosted nodes take their key in the path.
+    secrets += [path for path in [urlsplit(settings.chain_rpc_url).path.strip("/")] if len(path) >= SHORTEST_KEY]
     secrets += settings.alert_secrets
     set_up_logging(settings.log_format, secrets)
 

@@ -11,6 +11,7 @@ from temporalio import activity
 from activities.chain_limits import TEND_CALLS
 from activities.chain_work import ChainWork
 from activities.faults import Step, not_yet, step
+from activities.turns import Turns, crowds, sender_of
 from ledger.retries import Retries
 from ledger.runs import BatchRuns
 from workflows.interface.batch import BlockchainActivities, LaneState, LaneWork, Slice, StepResult
@@ -49,17 +50,21 @@ class BatchOwner:
 class Blockchain(Step, BlockchainActivities):
     """Implements `BlockchainActivities` on the ledger and the chain."""
 
-    def __init__(self, chain: ChainWork, runs: BatchRuns, retries: Retries) -> None:
+    def __init__(self, chain: ChainWork, runs: BatchRuns, retries: Retries, turns: Turns) -> None:
         super().__init__(runs.raise_alert)
         self._chain = chain
         self._runs = runs
         self._retries = retries
+        self._turns = turns
 
     @activity.defn(name="submit_transfers")
     @step
     async def submit_transfers(self, work: Slice) -> StepResult:
         """Binds what the lanes have room for, signs and broadcasts it; `left` counts the rest."""
-        submitted = await self._chain.submit(work, BatchOwner(self._runs, work.batch_id))
+        if crowds(work):
+            self._turns.company()
+        async with self._turns.turn(sender_of(work)):
+            submitted = await self._chain.submit(work, BatchOwner(self._runs, work.batch_id))
         return StepResult(
             counts=await self._runs.counts(work.batch_id),
             left=submitted.left,
@@ -71,7 +76,8 @@ class Blockchain(Step, BlockchainActivities):
     @step
     async def confirm_transfers(self, work: Slice) -> StepResult:
         """Settles the range's transfers that a block at depth decides; NOT_YET while some are open."""
-        woken = await self._chain.confirm(work, BatchOwner(self._runs, work.batch_id))
+        async with self._turns.turn(sender_of(work)):
+            woken = await self._chain.confirm(work, BatchOwner(self._runs, work.batch_id))
         return StepResult(
             counts=await self._runs.counts(work.batch_id),
             due_again=await self._retries.due_again(work),

@@ -23,12 +23,11 @@ from chain.recipients import Recipients
 from chain.sender import LaneCondition, Sender
 from ledger.attempts import Attempts
 from ledger.binding import Binding, Bound
-from ledger.ranges import Work
+from ledger.ranges import Work, is_single
 from ledger.settlement import Settling
 from workflows.interface.chain import ChainTransfer, Lane, PlannedTransaction
 from workflows.interface.codes import AlertKind, Settlement
 from workflows.interface.names import lane_workflow_id
-from workflows.interface.transfer import TransferWork
 
 ROOM_POLL_S = 0.3
 # Each round binds what one lane takes, or finds itself overtaken; a slice has 1,000 items at most.
@@ -252,5 +251,5 @@ class ChainWork:
 
 
 def _urgent(work: Work) -> bool:
-    """Single transfers overtake batches, down to the lanes' room and the rate limits' tokens."""
-    return isinstance(work, TransferWork)
+    """Single transfers overtake batches, down to the lanes' room and the rate limits' tokens; retried items don't."""
+    return is_single(work)

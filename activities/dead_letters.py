@@ -15,7 +15,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from activities.faults import RaiseAlert, Step, not_yet, step
 from activities.waking import signal_delivery
-from ledger.dead_letters import DeadLetters, OpenLetter, Signature
+from ledger.dead_letters import DeadLetters, OpenLetter, Signature, TakenUp
 from workflows.interface.codes import DeadLetterKind
 from workflows.interface.dead_letters import (
     LAST_ID,
@@ -59,7 +59,7 @@ class DeadLetterSteps(Step, DeadLetterActivities):
     @step
     async def replay_letters(self, page: ReplayPage) -> ReplayedPage:
         ids = await self._letters.open_page(page.selection, page.after, page.most)
-        go = _Go(self._letters, self._client, page)
+        go = _Go(self._client, page)
         done: set[UUID] = set()
         for first in range(0, len(ids), HELD_AT_ONCE):
             part, signature = ids[first : first + HELD_AT_ONCE], Signature(page.by, page.note, page.replay_id)
@@ -76,13 +76,12 @@ class DeadLetterSteps(Step, DeadLetterActivities):
 class _Go:
     """One go at a page: starts what letters need, and knows whose workflow wouldn't be started."""
 
-    def __init__(self, letters: DeadLetters, client: Client, page: ReplayPage) -> None:
-        self._letters = letters
+    def __init__(self, client: Client, page: ReplayPage) -> None:
         self._client = client
         self._page = page
         self.undecided: set[UUID] = set()
 
-    async def carry_out(self, held: Sequence[OpenLetter]) -> Collection[UUID]:
+    async def carry_out(self, held: Sequence[OpenLetter], taken_up: TakenUp) -> Collection[UUID]:
         """Starts a `Transfer` for each transfer, and triggers the schedule of each job."""
         wanted = [one for one in held if self._page.force or not one.letter.only_by_force]
         jobs = [one for one in wanted if one.letter.kind is DeadLetterKind.JOB]
@@ -90,7 +89,7 @@ class _Go:
         triggered = await asyncio.gather(*(self._trigger(one) for one in jobs))
         started = await asyncio.gather(*(self._start(one) for one in transfers))
         running = {one.letter.transfer_id: one for one, new in zip(transfers, started, strict=True) if not new}
-        at_work = await self._letters.taken_up([transfer_id for transfer_id in running if transfer_id])
+        at_work = await taken_up([transfer_id for transfer_id in running if transfer_id])
         # One that runs and hasn't taken the transfer up may be the end of the very run whose failure the letter tells
         # of: it would leave the transfer as it is.
         self.undecided |= {one.letter.dead_letter_id for tid, one in running.items() if tid not in at_work}

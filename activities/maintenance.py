@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 from uuid import UUID
 
 from temporalio import activity
@@ -27,7 +28,7 @@ from ledger.maintenance import DueRetry, Expiry, JobFailures, RetryClaims, Retry
 from ledger.stale_batches import Difference, StaleBatches
 from ledger.stale_transfers import StaleTransfers
 from ledger.webhooks import WebhookLedger
-from workflows.interface.codes import AlertKind, ErrorCode, FailureCode
+from workflows.interface.codes import AlertKind, FailureCode
 from workflows.interface.maintenance import (
     MOST_TOLD,
     ArchiveJob,
@@ -42,7 +43,7 @@ from workflows.interface.maintenance import (
     RepairedCounters,
     RetryJob,
     RetryResult,
-    SeenWithin,
+    SeenSince,
     StaleBatch,
     SweepResult,
     TendedBatches,
@@ -53,9 +54,12 @@ from workflows.interface.tries import MAX_SCHEDULED_RETRIES
 
 BATCHES_PAGE, TRANSFERS_PAGE = 100, 100
 ITEMS_PAGE = 5_000
-CLOCK_MARGIN = timedelta(seconds=1)
-"""An alert raised when the run had just begun is one of this run."""
+CLOCK_MARGIN = timedelta(seconds=10)
+"""Temporal's clock, which says when a run began, and the database's, which says when an alert was seen, may differ."""
 _RETRYABLE = tuple(code for code in FailureCode if code.retryable)
+
+RestoreSchedules: TypeAlias = Callable[[], Awaitable[Sequence[str]]]
+"""Puts schedules back that are gone, and leaves the others as they are; returns which."""
 
 
 class MaintenanceLedgers(NamedTuple):
@@ -86,14 +90,22 @@ class Budget:
 class Maintenance(Step, MaintenanceActivities):
     """Implements `MaintenanceActivities` on the ledger."""
 
-    def __init__(self, ledgers: MaintenanceLedgers, client: Client, waker: Waker, raise_alert: RaiseAlert) -> None:
+    def __init__(
+        self,
+        ledgers: MaintenanceLedgers,
+        client: Client,
+        waker: Waker,
+        raise_alert: RaiseAlert,
+        restore_schedules: RestoreSchedules,
+    ) -> None:
         super().__init__(raise_alert)
         self._ledgers = ledgers
+        self._restore_schedules = restore_schedules
         self._client = client
         self._waker = waker
         self._raise_alert = raise_alert
         self._tender = BatchTender(ledgers.batches, client, waker, raise_alert)
-        self._transfer_tender = TransferTender(client, raise_alert)
+        self._transfer_tender = TransferTender(ledgers.transfers, client, raise_alert)
 
     @activity.defn(name="sweep_webhook_deliveries")
     @step
@@ -101,6 +113,7 @@ class Maintenance(Step, MaintenanceActivities):
         due = await self._ledgers.webhooks.due_subscriptions()
         for first in range(0, len(due), MOST_SIGNALS_AT_ONCE):
             await self._signal(due[first : first + MOST_SIGNALS_AT_ONCE])
+        await self._restore()
         await self._went_through(ScheduleId.SWEEP_WEBHOOK_DELIVERIES)
         return SweepResult(due_subscriptions=len(due))
 
@@ -133,6 +146,7 @@ class Maintenance(Step, MaintenanceActivities):
             if more or len(due) < job.page_size:
                 break
         activity.logger.info("%d failed transfers are tried again, %d are at work", started[True], started[False])
+        await self._restore()
         await self._went_through(ScheduleId.RETRY_FAILED_BLOCKCHAIN_TRANSFERS)
         return RetryResult(reopened=started[True], at_work=started[False], more=more)
 
@@ -212,26 +226,27 @@ class Maintenance(Step, MaintenanceActivities):
     @step
     async def compare_counters(self, work: CleanStep) -> ComparedBatches:
         ended_within = timedelta(seconds=work.job.compare_ended_within_s)
-        budget, after, compared, found = Budget(work.job.step_budget_s), work.after, 0, list[Difference]()
+        budget, after, found, done = Budget(work.job.step_budget_s), work.after, list[Difference](), Counter[str]()
         while page := await self._ledgers.batches.page_to_compare(after, ended_within, BATCHES_PAGE):
             for batch_id in page:
                 found += await self._repaired(batch_id)
-                after, compared = batch_id, compared + 1
+                done.update(compared=1, mended=await self._mended(batch_id))
+                after = batch_id
                 if budget.is_used_up:
-                    return _compared(compared, found, after)
+                    return _compared(done, found, after)
         await self._went_through(ScheduleId.CLEAN_STALE_BATCHES)
-        return _compared(compared, found, None)
+        return _compared(done, found, None)
 
     @activity.defn(name="settle_batch_alerts")
     @step
-    async def settle_batch_alerts(self, seen: SeenWithin) -> None:
-        await self._ledgers.batches.close_alerts(timedelta(seconds=seen.seconds) + CLOCK_MARGIN)
+    async def settle_batch_alerts(self, seen: SeenSince) -> None:
+        await self._ledgers.batches.close_alerts(seen.began_at - CLOCK_MARGIN)
 
     @activity.defn(name="bury_job")
     @step
     async def bury_job(self, failure: JobFailure) -> None:
         execution = f"workflow/{failure.workflow_id}/{failure.run_id}"
-        await self._ledgers.letters.bury_job(failure.job, ErrorCode.DEFECT, failure.message, execution)
+        await self._ledgers.letters.bury_job(failure.job, failure.code, failure.message, execution)
         await self._raise_alert(AlertKind.DEFECT, subject_of(failure.job), failure.message)
 
     async def _signal(self, subscription_ids: list[UUID]) -> None:
@@ -250,6 +265,19 @@ class Maintenance(Step, MaintenanceActivities):
         activity.logger.warning("counters of batch %s were %s and are now %s, as its items say", *told)
         return [difference]
 
+    async def _mended(self, batch_id: UUID) -> int:
+        woken = await self._ledgers.batches.mend(batch_id)
+        if woken is None:
+            return 0
+        activity.logger.warning("batch %s is completed: a retry mended the last of it and didn't say so", batch_id)
+        await self._waker.wake(woken)
+        return 1
+
+    async def _restore(self) -> None:
+        """Of the jobs of each minute: whichever of their schedules is deleted, the other puts it back."""
+        for schedule_id in await self._restore_schedules():
+            activity.logger.warning("schedule %s was gone and is put back", schedule_id)
+
     async def _wake_what_an_earlier_go_left(self) -> None:
         """An earlier go may have died between a commit and its wake."""
         if activity.info().attempt > 1:
@@ -259,6 +287,6 @@ class Maintenance(Step, MaintenanceActivities):
         await self._ledgers.failures.settle(job)
 
 
-def _compared(compared: int, found: list[Difference], after: UUID | None) -> ComparedBatches:
+def _compared(done: Counter[str], found: list[Difference], after: UUID | None) -> ComparedBatches:
     repairs = tuple(RepairedCounters(batch_id=d.batch_id, was=d.counters, is_now=d.items) for d in found[:MOST_TOLD])
-    return ComparedBatches(compared=compared, repaired=len(found), repairs=repairs, after=after)
+    return ComparedBatches(repaired=len(found), repairs=repairs, after=after, **done)

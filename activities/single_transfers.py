@@ -11,6 +11,7 @@ from temporalio import activity
 from activities.blockchain import BatchOwner
 from activities.chain_work import ChainWork
 from activities.faults import RaiseAlert, Step, not_yet, step
+from activities.turns import Turns
 from activities.waking import Waker
 from ledger.gifts import Gifts
 from ledger.runs import BatchRuns
@@ -40,15 +41,17 @@ class SingleLedgers(NamedTuple):
 class SingleSteps(Step, SingleTransferActivities):
     """Implements `SingleTransferActivities` on the ledger."""
 
-    def __init__(self, ledgers: SingleLedgers, waker: Waker, raise_alert: RaiseAlert) -> None:
+    def __init__(self, ledgers: SingleLedgers, waker: Waker, raise_alert: RaiseAlert, turns: Turns) -> None:
         super().__init__(raise_alert)
         self._singles, self._gifts, self._retries = ledgers
         self._waker = waker
+        self._turns = turns
 
     @activity.defn(name="open_transfer")
     @step
     async def open_transfer(self, request: OpenTransfer) -> TransferStep:
         """Writes a new transfer, finds one that stands, or reopens it; the same again changes nothing."""
+        self._turns.company()
         wanted, woken = request.request, frozenset[UUID]()
         if wanted.is_new:
             written = await self._singles.create(wanted, request.tries)
@@ -57,7 +60,11 @@ class SingleSteps(Step, SingleTransferActivities):
             woken = written.subscription_ids
         elif wanted.reopen is not None:
             woken = await self._retries.reopen(wanted.transfer_id, wanted.reopen)
-        return await self._stepped(wanted.transfer_id, woken)
+        await self._wake(wanted.transfer_id, woken)
+        standing = await self._singles.find(wanted.transfer_id)
+        if standing.left_alone:
+            await self._singles.come_back(wanted.transfer_id)
+        return stepped(standing, woken)
 
     @activity.defn(name="decide_gift")
     @step
@@ -87,16 +94,18 @@ class SingleSteps(Step, SingleTransferActivities):
 class ChainSingleSteps(Step, ChainTransferActivities):
     """Implements `ChainTransferActivities` on the ledger and the chain."""
 
-    def __init__(self, chain: ChainWork, singles: SingleTransfers, runs: BatchRuns) -> None:
+    def __init__(self, chain: ChainWork, singles: SingleTransfers, runs: BatchRuns, turns: Turns) -> None:
         super().__init__(runs.raise_alert)
         self._chain = chain
         self._singles = singles
         self._runs = runs
+        self._turns = turns
 
     @activity.defn(name="submit_transfer")
     @step
     async def submit_transfer(self, work: TransferWork) -> TransferStep:
         """Binds the transfer where a lane has room, signs and broadcasts it; NOT_YET where none has."""
+        self._turns.company()
         submitted = await self._chain.submit(work, self._owner(work))
         if submitted.stopped:
             raise not_yet("its batch is paused or being cancelled", STOPPED_POLL_S)
@@ -106,6 +115,7 @@ class ChainSingleSteps(Step, ChainTransferActivities):
     @step
     async def confirm_transfer(self, work: TransferWork) -> TransferStep:
         """Settles the transfer once a block at depth decides; NOT_YET before."""
+        self._turns.company()
         woken = await self._chain.confirm(work, self._owner(work))
         return stepped(await self._singles.find(work.transfer_id), woken)
 

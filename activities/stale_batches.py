@@ -21,7 +21,9 @@ from workflows.interface.names import batch_workflow_id
 TOO_OLD = "staged and never started in time: clean-stale-batches gave it up"
 
 _BEGIN_AGAIN = (None, WorkflowExecutionStatus.FAILED, WorkflowExecutionStatus.TIMED_OUT)
+_BY_A_PERSON = (WorkflowExecutionStatus.TERMINATED, WorkflowExecutionStatus.CANCELED)
 _WHY_LEFT = {
+    None: "a person ended its workflow, which Temporal has forgotten since",
     WorkflowExecutionStatus.TERMINATED: "its workflow was terminated",
     WorkflowExecutionStatus.CANCELED: "its workflow was cancelled",
     WorkflowExecutionStatus.COMPLETED: "its workflow has ended, though Postgres says that the batch is open",
@@ -72,9 +74,11 @@ class BatchTender:
             return Tended(Deed.NOTHING)
         if not batch.begun and batch.too_old:
             return await self._give_up(batch)
-        if status in _BEGIN_AGAIN:
+        if status in _BEGIN_AGAIN and not (status is None and batch.left_alone):
             return await self._begin(batch)
-        return await self._report(batch, _WHY_LEFT.get(status, f"its workflow is {status}") if status else "")
+        if status in _BY_A_PERSON and not batch.left_alone:
+            await self._batches.leave(batch.batch_id)
+        return await self._report(batch, _WHY_LEFT.get(status, f"its workflow is {status}"))
 
     async def _give_up(self, batch: OpenBatch) -> Tended:
         woken = await self._batches.fail_staged(batch.batch_id, TOO_OLD)

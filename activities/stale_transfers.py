@@ -11,21 +11,23 @@ from temporalio.client import Client, WorkflowExecutionStatus
 from activities.faults import RaiseAlert
 from activities.starting import run_status, start_transfer
 from activities.waking import MOST_SIGNALS_AT_ONCE
-from ledger.stale_transfers import OpenTransfer
+from ledger.stale_transfers import OpenTransfer, StaleTransfers
 from workflows.interface.codes import AlertKind
 from workflows.interface.maintenance import TendedTransfers
-from workflows.interface.names import transfer_workflow_id
+from workflows.interface.names import Queue, WorkflowType, transfer_workflow_id
 
 _BY_A_PERSON = {
-    WorkflowExecutionStatus.TERMINATED: "terminated",
-    WorkflowExecutionStatus.CANCELED: "cancelled",
+    WorkflowExecutionStatus.TERMINATED: "its workflow was terminated",
+    WorkflowExecutionStatus.CANCELED: "its workflow was cancelled",
 }
+_FORGOTTEN = "a person ended its workflow, which Temporal has forgotten since"
 
 
 class TransferTender:
     """Decides and acts, transfer by transfer."""
 
-    def __init__(self, client: Client, raise_alert: RaiseAlert) -> None:
+    def __init__(self, transfers: StaleTransfers, client: Client, raise_alert: RaiseAlert) -> None:
+        self._transfers = transfers
         self._client = client
         self._raise_alert = raise_alert
 
@@ -49,12 +51,23 @@ class TransferTender:
         if status is WorkflowExecutionStatus.RUNNING:
             return TendedTransfers()
         if status in _BY_A_PERSON:
-            message = f"the transfer is on its way and nobody works on it: its workflow was {_BY_A_PERSON[status]}"
-            activity.logger.warning("transfer %s of %s: %s", transfer.transfer_id, transfer.from_user_id, message)
-            await self._raise_alert(AlertKind.STALE_TRANSFER, workflow_id, message)
-            return TendedTransfers(reported=1)
+            await self._transfers.leave(transfer.transfer_id)
+            return await self._report(transfer, _BY_A_PERSON[status])
+        if status is None and transfer.left_alone:
+            return await self._report(transfer, _FORGOTTEN)
         # One that has ended since the page was read finds nothing to do.
         if not await start_transfer(self._client, transfer):
             return TendedTransfers()
         activity.logger.warning("transfer %s of %s is resumed", transfer.transfer_id, transfer.from_user_id)
         return TendedTransfers(resumed=1)
+
+    async def _report(self, transfer: OpenTransfer, why: str) -> TendedTransfers:
+        workflow_id = transfer_workflow_id(transfer.transfer_id)
+        message = (
+            f"the transfer is on its way and nobody works on it: {why}; start it again: temporal workflow start --type"
+            f" {WorkflowType.TRANSFER} --task-queue {Queue.TRANSFERS} --workflow-id {workflow_id}"
+            f""" --input '{{"transferId": "{transfer.transfer_id}"}}'"""
+        )
+        activity.logger.warning("transfer %s of %s: %s", transfer.transfer_id, transfer.from_user_id, message)
+        await self._raise_alert(AlertKind.STALE_TRANSFER, workflow_id, message)
+        return TendedTransfers(reported=1)

@@ -9,8 +9,10 @@ from uuid import UUID
 from temporalio import activity
 
 from activities.faults import Step, step
+from activities.turns import Turns, sender_of
 from activities.waking import Waker
 from ledger.creation import TransferCreation
+from ledger.dead_letters import DeadLetters
 from ledger.fingerprint import StagedItem
 from ledger.retries import Retries
 from ledger.runs import BatchRow, BatchRuns
@@ -50,16 +52,18 @@ class TransferLedgers(NamedTuple):
     writer: BatchWriter
     creation: TransferCreation
     retries: Retries
+    letters: DeadLetters
 
 
 class Transfers(Step, TransferActivities):
     """Implements `TransferActivities` on the ledger."""
 
-    def __init__(self, ledgers: TransferLedgers, waker: Waker, pace: Pace) -> None:
+    def __init__(self, ledgers: TransferLedgers, waker: Waker, pace: Pace, turns: Turns) -> None:
         super().__init__(ledgers.runs.raise_alert)
-        self._runs, self._writer, self._creation, self._retries = ledgers
+        self._runs, self._writer, self._creation, self._retries, self._letters = ledgers
         self._waker = waker
         self._pace = pace
+        self._turns = turns
 
     @activity.defn(name="open_batch")
     @step
@@ -95,7 +99,8 @@ class Transfers(Step, TransferActivities):
     @step
     async def create_transfers(self, work: Slice) -> StepResult:
         """Validates the range's queued items, locks their tickets and creates their transfers."""
-        created = await self._creation.create(work)
+        async with self._turns.turn(sender_of(work)):
+            created = await self._creation.create(work)
         await self._wake(work.batch_id, created.subscription_ids)
         # Gifts go no further, so it's here that those are told whose ticket is locked.
         of_gifts = (await self._runs.find(work.batch_id)).options.kind is TransferKind.GIFT
@@ -145,6 +150,7 @@ class Transfers(Step, TransferActivities):
             page = await self._runs.cancel_page(control.batch_id, control.run_no, after, PAGE_SIZE)
             woken |= page.subscription_ids
             after = page.next_after
+        await self._bury_failed(control.batch_id)
         await self._wake(control.batch_id, woken)
         return StepResult(counts=await self._runs.counts(control.batch_id), subscription_ids=tuple(woken))
 
@@ -161,6 +167,12 @@ class Transfers(Step, TransferActivities):
     async def raise_alert(self, alert: Alert) -> None:
         """Records a condition that a person must see."""
         await self._runs.raise_alert(alert.kind, alert.subject, alert.message)
+
+    async def _bury_failed(self, batch_id: UUID) -> None:
+        """What failed before the cancel would else wait for a retry that never comes."""
+        after: int | None = 0
+        while after is not None:
+            after = await self._letters.bury_cancelled_page(batch_id, after, PAGE_SIZE)
 
     async def _wake(self, batch_id: UUID, subscription_ids: Iterable[UUID]) -> None:
         """Wakes the drains of what was just committed, and in a later go of what an earlier one may have left."""

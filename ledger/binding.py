@@ -10,10 +10,9 @@ from ledger.creation import StoppedError
 from ledger.events import emit_transfer_events
 from ledger.pool import Connection, Pool, transaction
 from ledger.queries import load
-from ledger.ranges import Work, over_range
+from ledger.ranges import Work, is_single, over_range
 from workflows.interface.chain import BoundTransaction, ChainTransfer, Lane, PlannedTransaction
 from workflows.interface.codes import EventType, Settlement
-from workflows.interface.transfer import TransferWork
 
 _SQL, _TRANSFERS = load("chain"), load("transfers")
 
@@ -88,7 +87,7 @@ class Binding:
         # Before the lane is held: the others wait for it as briefly as can be.
         ids = [transfer.transfer_id for transfer in transfers]
         woken = await emit_transfer_events(connection, ids, EventType.TRANSFER_SUBMITTED)
-        await self._lock_lane(connection, lane, len(planned), single=isinstance(work, TransferWork))
+        await self._lock_lane(connection, lane, len(planned), single=is_single(work))
         bound = await self._insert(connection, lane, planned)
         if work.batch_id is not None:
             await self._hold_running(connection, work.batch_id)

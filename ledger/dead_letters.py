@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -90,8 +91,11 @@ class Stretch(NamedTuple):
     """Endpoints whose deliveries are due again."""
 
 
-CarryOut = Callable[[Sequence[OpenLetter]], Awaitable[Collection[UUID]]]
-"""Gives letters of transfers and jobs another go, and returns which of them were given one."""
+TakenUp = Callable[[Collection[UUID]], Awaitable[frozenset[UUID]]]
+"""Which of these transfers are failed no more."""
+CarryOut = Callable[[Sequence[OpenLetter], TakenUp], Awaitable[Collection[UUID]]]
+"""Gives letters of transfers and jobs another go, and returns which of them were given one. It asks on the connection
+that holds the letters: for a second one it might have to wait, with the rows held."""
 
 
 async def bury_transfers(connection: Connection, transfer_ids: Collection[UUID]) -> None:
@@ -159,6 +163,15 @@ class DeadLetters:
         """A run of a scheduled job failed for good; the same run again changes nothing."""
         await self._pool.execute(_SQL["bury_job"], job, code, reason, execution)
 
+    async def bury_cancelled_page(self, batch_id: UUID, after_item: int, page_size: int) -> int | None:
+        """Buries the next items that failed before their batch was cancelled; where to go on (None: done)."""
+        async with transaction(self._pool) as connection:
+            rows = await connection.fetch(
+                _SQL["failed_before_cancel"], batch_id, after_item, page_size, _RETRYABLE, MAX_SCHEDULED_RETRIES
+            )
+            await bury_transfers(connection, [row["transfer_id"] for row in rows])
+        return rows[-1]["item_no"] if len(rows) == page_size else None
+
     # Replaying and discarding ---------------------------------------------------------------------------------------
 
     async def replay(
@@ -176,14 +189,10 @@ class DeadLetters:
             ids = [one.letter.dead_letter_id for one in held if one.letter.kind is DeadLetterKind.DELIVERY]
             renewed = await connection.fetch(_SQL["renew_deliveries"], ids)
             done = {row["dead_letter_id"] for row in renewed}
-            done |= set(await carry_out([one for one in held if one.letter.kind is not DeadLetterKind.DELIVERY]))
+            others = [one for one in held if one.letter.kind is not DeadLetterKind.DELIVERY]
+            done |= set(await carry_out(others, partial(_taken_up, connection)))
             await _close(connection, sorted(done), DeadLetterStatus.REPLAYED, DeadLetterAction.REPLAY, signature)
         return frozenset(done)
-
-    async def taken_up(self, transfer_ids: Collection[UUID]) -> frozenset[UUID]:
-        """Which of these transfers are failed no more."""
-        rows = await self._pool.fetch(_SQL["taken_up"], list(transfer_ids))
-        return frozenset(row[0] for row in rows)
 
     async def replayed(self, replay_id: UUID, after: UUID, last: UUID) -> Stretch:
         """What the replay has done behind one letter and up to another."""
@@ -200,6 +209,11 @@ class DeadLetters:
                 await _close(connection, closed, DeadLetterStatus.DISCARDED, DeadLetterAction.DISCARD, signature)
             discarded, after = discarded + len(closed), ids[-1]
         return discarded
+
+
+async def _taken_up(connection: Connection, transfer_ids: Collection[UUID]) -> frozenset[UUID]:
+    rows = await connection.fetch(_SQL["taken_up"], list(transfer_ids))
+    return frozenset(row[0] for row in rows)
 
 
 async def _close(

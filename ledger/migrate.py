@@ -7,6 +7,8 @@ from importlib.resources import files
 
 from ledger.pool import Connection, Pool, transaction
 
+MIGRATION_TIMEOUT_S = 6 * 3600.0
+"""An index of a big table takes its time; the pool's limit is for statements of steps."""
 OLDEST_SERVER = 18
 """The major version that brought `uuidv7()`."""
 _LOCK_KEY = 7_304_911
@@ -66,6 +68,6 @@ async def _apply(connection: Connection, name: str, text: str, done: dict[str, s
         if done[name] != digest:
             raise ChangedMigrationError(f"{name} was changed after it had been applied")
         return False
-    await connection.execute(text)
+    await connection.execute(text, timeout=MIGRATION_TIMEOUT_S)
     await connection.execute("INSERT INTO schema_migrations (name, sha256) VALUES ($1, $2)", name, digest)
     return True

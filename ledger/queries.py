@@ -17,6 +17,7 @@ GROUPS = (
     "figures",
     "dead_letters",
     "rate_limits",
+    "maintenance",
     "transfer_reports",
     "proof",
     "alerts",

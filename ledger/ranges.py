@@ -16,6 +16,11 @@ from workflows.interface.transfer import TransferWork
 Work: TypeAlias = Slice | TransferWork
 
 
+def is_single(work: Work) -> bool:
+    """Whether it's a transfer of nobody's batch: those come first. An item that is retried alone doesn't."""
+    return work.batch_id is None
+
+
 def over_range(statements: Mapping[str, str], name: str, work: Work) -> tuple[Any, ...]:
     """The statement that does this work, and its arguments."""
     if isinstance(work, TransferWork):

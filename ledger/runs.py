@@ -88,6 +88,8 @@ class BatchRuns:
         """Begins a run unless this workflow execution has begun it already, or there is nothing left to do."""
         async with transaction(self._pool) as connection:
             row = await connection.fetchrow(_SQL["lock_batch"], batch_id)
+            if row is not None and row["left_at"] is not None:
+                await connection.execute(_SQL["come_back"], batch_id)
             retry_failed = retry_failed and await connection.fetchval(_SQL["has_reopenable"], batch_id)
             if row is not None and _begins_run(row, opened_by, retry_failed=retry_failed):
                 if row["ended_at"] is not None:
@@ -231,6 +233,7 @@ class BatchRuns:
                 # A cancel that came too late has no part in how the run ended, nor has its reason.
                 reason = row["control_reason"] if status is BatchStatus.CANCELLED else None
                 await connection.execute(_SQL["close_run"], batch_id, status.value, reason)
+                await connection.execute(_SQL["unpause"], batch_id)
                 kind = EventType.BATCH_CANCELLED if status is BatchStatus.CANCELLED else EventType.BATCH_COMPLETED
                 woken = await emit_batch_event(connection, batch_id, kind)
         final = await self.find(batch_id)

@@ -46,6 +46,8 @@ class SingleRetries:
         row = await connection.fetchrow(_SQL["failed_transfer"], transfer_id)
         if row is None:
             return frozenset()
+        if row["batch_id"] is not None and row["kind"] == TransferKind.DIRECT:
+            await self._hold_ended(connection, row["batch_id"])
         accepted = await self._judged_again(connection, row) if _may_reopen(row, asked) else None
         tries = MAX_TRIES - 1 if asked.by is ReopenedBy.SCHEDULE else 0
         status = None if accepted is None else await self._revive(connection, row, accepted, tries)
@@ -60,6 +62,11 @@ class SingleRetries:
         if status == TransferStatus.PENDING:
             return await emit_transfer_events(connection, [transfer_id], EventType.TRANSFER_CREATED)
         return frozenset()
+
+    async def _hold_ended(self, connection: Connection, batch_id: UUID) -> None:
+        """Raises StoppedError where the batch runs; held before any other row, as its own steps do."""
+        if await connection.fetchrow(_SQL["hold_ended_batch"], batch_id) is None:
+            raise StoppedError(f"batch {batch_id} runs")
 
     async def _judged_again(self, connection: Connection, row: asyncpg.Record) -> Accepted | None:
         if row["recipient"] is None:
@@ -88,7 +95,7 @@ class SingleRetries:
         return None if status is None else TransferStatus(status)
 
     async def _revive_item(self, connection: Connection, row: asyncpg.Record, tries: int) -> None:
-        """Raises StoppedError where the batch is cancelled."""
+        """Raises StoppedError where a direct transfer's batch is cancelled; a gift is no batch's any more."""
         batch_id, item_no = row["batch_id"], row["item_no"]
         if row["kind"] == TransferKind.GIFT:
             revived = await connection.fetch(_SQL["complete_gift_item"], batch_id, item_no)
@@ -96,15 +103,20 @@ class SingleRetries:
         else:
             revived = await connection.fetch(_SQL["reopen_item"], batch_id, item_no, tries)
             change = Change(failed=-len(revived), processing=len(revived))
-        await hold_uncancelled(connection, batch_id)
+            await hold_uncancelled(connection, batch_id)
         await count(connection, batch_id, change)
 
     async def mend_batch(self, batch_id: UUID) -> frozenset[UUID]:
         """A batch that had failures is completed once later retries have mended the last of them."""
-        async with transaction(self._pool) as connection:
-            if await connection.fetchval(_SQL["mend_batch"], batch_id) is None:
-                return frozenset()
-            return await emit_batch_event(connection, batch_id, EventType.BATCH_COMPLETED)
+        return await mend_batch(self._pool, batch_id) or frozenset()
+
+
+async def mend_batch(pool: Pool, batch_id: UUID) -> frozenset[UUID] | None:
+    """Completes a batch in which nothing is failed any more, with its event, once: whom to wake; None: it was none."""
+    async with transaction(pool) as connection:
+        if await connection.fetchval(_SQL["mend_batch"], batch_id) is None:
+            return None
+        return await emit_batch_event(connection, batch_id, EventType.BATCH_COMPLETED)
 
 
 def _may_reopen(row: asyncpg.Record, asked: Reopening) -> bool:

@@ -39,6 +39,8 @@ class Standing(NamedTuple):
     next_try_in_s: float | None
     works_for: UUID | None
     """The batch whose item is retried: its controls and counters are concerned."""
+    left_alone: bool
+    """A person had ended its workflow."""
 
 
 class Written(NamedTuple):
@@ -66,6 +68,10 @@ class SingleTransfers:
         if row is None:
             raise RequestError(ErrorCode.NOT_FOUND, f"there is no transfer {transfer_id}")
         return _standing(row)
+
+    async def come_back(self, transfer_id: UUID) -> None:
+        """It isn't left alone any more: somebody has started it again."""
+        await self._pool.execute(_SQL["come_back"], transfer_id)
 
     async def due_subscriptions(self, transfer_id: UUID) -> frozenset[UUID]:
         """Subscriptions that may want this transfer's events and have deliveries due."""
@@ -208,6 +214,7 @@ def _standing(row: asyncpg.Record) -> Standing:
         ),
         next_try_in_s=row["next_try_in_s"],
         works_for=row["batch_id"] if kind is TransferKind.DIRECT else None,
+        left_alone=row["left_at"] is not None,
     )
 
 

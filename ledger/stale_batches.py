@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
 
@@ -12,6 +12,7 @@ from ledger.counters import Change, count, counts_of
 from ledger.events import emit_batch_event
 from ledger.pool import Connection, Pool, transaction
 from ledger.queries import load
+from ledger.single_retries import mend_batch
 from workflows.interface.batch import BatchCounts
 from workflows.interface.codes import AlertKind, BatchStatus, EventType
 
@@ -35,6 +36,8 @@ class OpenBatch(NamedTuple):
     """A workflow has opened it once."""
     too_old: bool
     """To be started still, if it never was."""
+    left_alone: bool
+    """A person ended its workflow, and nobody has started it since."""
 
 
 class Difference(NamedTuple):
@@ -61,6 +64,10 @@ class StaleBatches:
     async def is_open(self, batch_id: UUID) -> bool:
         """Whether it isn't ended as of now."""
         return bool(await self._pool.fetchval(_SQL["is_open"], batch_id))
+
+    async def leave(self, batch_id: UUID) -> None:
+        """Remembers that a person ended its workflow: Temporal forgets it after its retention."""
+        await self._pool.execute(_SQL["leave_batch"], batch_id)
 
     async def fail_staged(self, batch_id: UUID, reason: str) -> frozenset[UUID] | None:
         """Ends a batch that was never begun as FAILED; None where somebody has begun it meanwhile.
@@ -120,9 +127,13 @@ class StaleBatches:
             await connection.execute(_SQL["repair_counters"], batch_id, *items.model_dump(by_alias=False).values())
         return Difference(batch_id, counters, items)
 
-    async def close_alerts(self, unseen_for: timedelta) -> None:
-        """Closes the alerts about what nobody works on that weren't raised again lately."""
-        await self._pool.execute(_SQL["close_unseen_alerts"], _KINDS, unseen_for, SETTLED)
+    async def mend(self, batch_id: UUID) -> frozenset[UUID] | None:
+        """Completes a batch that a retry mended without saying so (it was terminated): whom to wake; None: not so."""
+        return await mend_batch(self._pool, batch_id)
+
+    async def close_alerts(self, unseen_since: datetime) -> None:
+        """Closes the alerts about what nobody works on that weren't raised again."""
+        await self._pool.execute(_SQL["close_unseen_alerts"], _KINDS, unseen_since, SETTLED)
 
 
 def _open_batch(row: asyncpg.Record) -> OpenBatch:
@@ -134,4 +145,5 @@ def _open_batch(row: asyncpg.Record) -> OpenBatch:
         request_sha256=row["request_sha256"],
         begun=row["run_no"] > 0,
         too_old=row["too_old"],
+        left_alone=row["left_alone"],
     )

@@ -18,10 +18,12 @@ class OpenTransfer(NamedTuple):
     from_user_id: str
     works_for: UUID | None
     """The ended batch whose item is retried."""
+    left_alone: bool
+    """A person ended its workflow, and nobody has started it since."""
 
 
 class StaleTransfers:
-    """What the clean-up reads about transfers."""
+    """What the clean-up reads and notes about transfers."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
@@ -29,3 +31,7 @@ class StaleTransfers:
     async def page(self, after: UUID, page_size: int) -> list[OpenTransfer]:
         """The next ones by id; most of them have their workflow."""
         return [OpenTransfer(*row) for row in await self._pool.fetch(_SQL["stale_transfers_page"], after, page_size)]
+
+    async def leave(self, transfer_id: UUID) -> None:
+        """Remembers that a person ended its workflow: Temporal forgets it after its retention."""
+        await self._pool.execute(_SQL["leave_transfer"], transfer_id)

@@ -126,5 +126,6 @@ def _why_failed(word: Word, cause: BaseException) -> Exception:
 def _unanswered(word: Word, answer_timeout: timedelta) -> UnavailableError:
     return UnavailableError(
         f"Temporal or every worker didn't answer within {answer_timeout.total_seconds():g} s: the gift's {word.word} "
-        f"may still happen; ask again, which is safe, once a worker runs on the queue {Queue.TRANSFERS}"
+        f"may still happen, once a worker runs on the queue {Queue.TRANSFERS}: `transfers transfer show "
+        f"{word.transfer_id}` tells. To ask again is safe; a gift that was decided meanwhile answers how it stands"
     )

@@ -113,7 +113,13 @@ def _schedule(state: ScheduleState) -> Finding:
     missed = [condition.message for condition in conditions_of(Measured(schedules=[state]), _LIMITS)]
     if missed:
         return Finding(part=part, level=Level.ERROR, text=missed[0])
-    return Finding(part=part, level=Level.OK, text=f"ran in time, {state.last_run_age_s:.0f} s ago")
+    return Finding(part=part, level=Level.OK, text=_in_time(state))
+
+
+def _in_time(state: ScheduleState) -> str:
+    if not state.begun:
+        return "not due yet"
+    return f"ran in time, {state.last_success_age_s:.0f} s ago" if state.succeeded else "no run has gone through yet"
 
 
 async def _postgres() -> Sequence[Finding]:

@@ -9,13 +9,21 @@ from datetime import UTC, datetime, timedelta
 from temporalio.api.enums.v1 import TaskQueueType
 from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest, DescribeTaskQueueResponse
-from temporalio.client import Client, ScheduleDescription
+from temporalio.client import (
+    Client,
+    ScheduleActionExecutionStartWorkflow,
+    ScheduleActionResult,
+    ScheduleDescription,
+    WorkflowExecutionStatus,
+)
 from temporalio.service import RPCError, RPCStatusCode
 
 from workflows.interface.alerts import QueueState, ScheduleState
 from workflows.interface.names import Queue, ScheduleId
 
 ANSWER_TIMEOUT = timedelta(seconds=10)
+MOST_LISTED = 10
+"""Of a schedule's latest runs, so many are told with it."""
 _TYPES = (TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW, TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY)
 
 
@@ -70,16 +78,49 @@ async def _schedule(client: Client, schedule_id: ScheduleId) -> ScheduleState:
         if error.status is not RPCStatusCode.NOT_FOUND:
             raise
         return ScheduleState(schedule_id.value, exists=False)
-    return _state_of(schedule_id, found, datetime.now(UTC))
+    succeeded_at = await _last_success(client, found)
+    return _state_of(schedule_id, found, succeeded_at, datetime.now(UTC))
 
 
-def _state_of(schedule_id: ScheduleId, found: ScheduleDescription, now: datetime) -> ScheduleState:
-    last = max((action.started_at for action in found.info.recent_actions), default=found.info.created_at)
+async def _last_success(client: Client, found: ScheduleDescription) -> datetime | None:
+    """When the latest run that went through ended; None where none of those that Temporal lists did."""
+    for action in sorted(found.info.recent_actions, key=lambda one: one.started_at, reverse=True):
+        ended = await _good_end(client, action)
+        if ended is not None:
+            return ended
+    return None
+
+
+async def _good_end(client: Client, run: ScheduleActionResult) -> datetime | None:
+    if not isinstance(run.action, ScheduleActionExecutionStartWorkflow):
+        return None
+    workflow_id, run_id = run.action.workflow_id, run.action.first_execution_run_id
+    try:
+        described = await client.get_workflow_handle(workflow_id, run_id=run_id).describe(rpc_timeout=ANSWER_TIMEOUT)
+        if described.status is WorkflowExecutionStatus.CONTINUED_AS_NEW:
+            # By the id alone: the last of its continuations.
+            described = await client.get_workflow_handle(workflow_id).describe(rpc_timeout=ANSWER_TIMEOUT)
+    except RPCError as error:
+        if error.status is not RPCStatusCode.NOT_FOUND:
+            raise
+        # Its retention is over: nobody can say that it failed.
+        return run.started_at
+    return described.close_time if described.status is WorkflowExecutionStatus.COMPLETED else None
+
+
+def _state_of(
+    schedule_id: ScheduleId, found: ScheduleDescription, succeeded_at: datetime | None, now: datetime
+) -> ScheduleState:
+    begun = [action.started_at for action in found.info.recent_actions]
+    # Temporal lists the latest runs alone: where it lists fewer than it may, the first is among them.
+    since = succeeded_at or (min(begun) if len(begun) >= MOST_LISTED else found.info.created_at)
     following = found.info.next_action_times
     return ScheduleState(
         schedule_id=schedule_id.value,
         paused=found.schedule.state.paused,
         running=bool(found.info.running_actions),
         interval_s=(following[1] - following[0]).total_seconds() if len(following) > 1 else None,
-        last_run_age_s=(now - last).total_seconds(),
+        begun=bool(begun),
+        succeeded=succeeded_at is not None,
+        last_success_age_s=(now - since).total_seconds(),
     )

@@ -127,6 +127,15 @@ async def put_schedules(client: Client, settings: JobSettings) -> dict[ScheduleI
     return {job.schedule_id: await _put(client, job) for job in scheduled_jobs(settings)}
 
 
+async def restore_schedules(client: Client, settings: JobSettings) -> list[str]:
+    """Creates the schedules that are gone; those that are there stay as they are, whatever an operator made of them.
+
+    Raises:
+        RPCError: Temporal can't be reached or refuses.
+    """
+    return [job.schedule_id.value for job in scheduled_jobs(settings) if await _create(client, job)]
+
+
 def schedule_of(job: ScheduledJob) -> Schedule:
     """The schedule as Temporal takes it: one run at a time, one that is due meanwhile is skipped."""
     argument: dict[str, Any] = job.job.model_dump(mode="json", by_alias=True, exclude=_OWN_FIELDS)
@@ -154,14 +163,19 @@ def _job(schedule_id: ScheduleId, workflow: WorkflowType, every_s: float, job: J
 
 
 async def _put(client: Client, job: ScheduledJob) -> Applied:
-    wanted = schedule_of(job)
+    if await _create(client, job):
+        return Applied.CREATED
+    await client.get_schedule_handle(job.schedule_id).update(lambda found: _updated(found, schedule_of(job)))
+    return Applied.UPDATED
+
+
+async def _create(client: Client, job: ScheduledJob) -> bool:
+    """False where it's there already."""
     try:
-        await client.create_schedule(job.schedule_id, wanted)
+        await client.create_schedule(job.schedule_id, schedule_of(job))
     except ScheduleAlreadyRunningError:
-        handle = client.get_schedule_handle(job.schedule_id)
-        await handle.update(lambda found: _updated(found, wanted))
-        return Applied.UPDATED
-    return Applied.CREATED
+        return False
+    return True
 
 
 def _updated(found: ScheduleUpdateInput, wanted: Schedule) -> ScheduleUpdate:

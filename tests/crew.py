@@ -15,6 +15,7 @@ from temporalio.testing import ActivityEnvironment
 
 from activities.lane_waking import LaneWaker
 from activities.rate_gate import RateGate
+from activities.turns import Turns
 from activities.waking import Waker
 from chain.abi import address_word, word
 from chain.quantities import to_bytes, to_hex
@@ -45,7 +46,7 @@ class Crew:
         self.waker = Waker(client)
         settings = self.settings()
         to = Connections(client, pool, chain.rpc, {lane.signer: signer}, chain.chain_id)
-        tools = Tools(settings, to, self.waker, LaneWaker(client))
+        tools = Tools(settings, to, self.waker, LaneWaker(client), Turns())
         chain_steps = chain_work(tools, RateGate(RateLimits(pool)))
         self.limits = chain_steps.limits
         self.transfers, self.blockchain = batch_steps(tools), slice_chain_steps(tools, chain_steps)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from uuid import UUID
 
 from temporalio import activity
@@ -21,12 +22,17 @@ from workflows.interface.maintenance import (
     MaintenanceActivities,
     RetryJob,
     RetryResult,
-    SeenWithin,
+    SeenSince,
     StaleBatch,
     SweepResult,
     TendedBatches,
     TendedTransfers,
 )
+
+
+async def nothing_gone() -> list[str]:
+    """Every schedule is there."""
+    return []
 
 
 class FakeMaintenance(MaintenanceActivities, AlertActivities):
@@ -37,11 +43,19 @@ class FakeMaintenance(MaintenanceActivities, AlertActivities):
         self.buried: list[JobFailure] = []
         self.jobs: list[Job] = []
         self.notices_sent = 0
+        self.hanging: set[str] = set()
+        self.hung = asyncio.Event()
 
     def _begin(self, step: str, job: Job) -> None:
         self.jobs.append(job)
         if step in self.faults:
             raise self.faults.pop(step)
+
+    async def _hang(self, step: str) -> None:
+        while step in self.hanging:
+            self.hung.set()
+            activity.heartbeat()
+            await asyncio.sleep(0.5)
 
     @activity.defn(name="sweep_webhook_deliveries")
     async def sweep_webhook_deliveries(self) -> SweepResult:
@@ -50,6 +64,7 @@ class FakeMaintenance(MaintenanceActivities, AlertActivities):
     @activity.defn(name="expire_transfers")
     async def expire_transfers(self, job: ExpireJob) -> ExpireResult:
         self._begin("expire_transfers", job)
+        await self._hang("expire_transfers")
         return ExpireResult(expired=10, more=job.expired < 20)
 
     @activity.defn(name="retry_failed_transfers")
@@ -85,7 +100,7 @@ class FakeMaintenance(MaintenanceActivities, AlertActivities):
         return ComparedBatches(compared=3, after=UUID(int=9) if work.after == UUID(int=0) else None)
 
     @activity.defn(name="settle_batch_alerts")
-    async def settle_batch_alerts(self, seen: SeenWithin) -> None:
+    async def settle_batch_alerts(self, seen: SeenSince) -> None:
         return
 
     @activity.defn(name="check_alerts")

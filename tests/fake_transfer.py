@@ -24,7 +24,7 @@ from workflows.interface.transfer import (
 class FakeTransfer:
     """A transfer in memory: `script` holds what its steps raise, one after the other, before they do their work."""
 
-    def __init__(self, status: TransferStatus | None = None, *script: ApplicationError | Hold) -> None:
+    def __init__(self, status: TransferStatus | None = None, *script: ApplicationError | Hold | None) -> None:
         self.transfer_id = uuid4()
         self.status = status
         self.works_for: UUID | None = None

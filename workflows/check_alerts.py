@@ -6,7 +6,7 @@ from temporalio import workflow
 from temporalio.common import RawValue
 from temporalio.exceptions import ActivityError
 
-from workflows.burial import buried_if_defect
+from workflows.burial import buried_if_failed
 from workflows.decoding import NO_INPUT, decoded
 from workflows.interface.alerts import AlertActivities, CheckResult, NoticesSent
 from workflows.interface.maintenance import Job
@@ -43,7 +43,7 @@ class CheckAlerts:
             priority=MAINTENANCE_PRIORITY,
             summary="measure and compare",
         )
-        return await buried_if_defect(ScheduleId.CHECK_ALERTS, step)
+        return await buried_if_failed(ScheduleId.CHECK_ALERTS, step)
 
     async def _send(self, job: Job) -> NoticesSent:
         step = workflow.execute_activity_method(
@@ -52,4 +52,4 @@ class CheckAlerts:
             priority=MAINTENANCE_PRIORITY,
             summary="tell what is due",
         )
-        return await buried_if_defect(ScheduleId.CHECK_ALERTS, step)
+        return await buried_if_failed(ScheduleId.CHECK_ALERTS, step)

@@ -1,7 +1,7 @@
 """The scheduled jobs: one small workflow each, begun by the schedule of its name, one run at a time.
 
-A step that meets a defect is a dead letter with an alert, and ends the run; one that meets an outage is tried again
-within the job's limit. Either way the schedule's next run begins anew and finds what was left.
+A step that meets a defect ends the run; one that meets an outage is tried again within the job's limit. A run that
+fails is a dead letter with an alert, and the schedule's next run begins anew and finds what was left.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from temporalio import workflow
 from temporalio.common import RawValue
 
-from workflows.burial import buried_if_defect
+from workflows.burial import buried_if_failed
 from workflows.decoding import NO_INPUT, decoded
 from workflows.interface.maintenance import (
     MOST_TOLD,
@@ -28,7 +28,7 @@ from workflows.interface.maintenance import (
     MaintenanceActivities,
     RetryJob,
     RetryResult,
-    SeenWithin,
+    SeenSince,
     SweepResult,
     TendedBatches,
     TendedTransfers,
@@ -55,7 +55,7 @@ class SweepWebhookDeliveries:
             priority=MAINTENANCE_PRIORITY,
             summary="every subscription with due deliveries",
         )
-        swept = await buried_if_defect(ScheduleId.SWEEP_WEBHOOK_DELIVERIES, step)
+        swept = await buried_if_failed(ScheduleId.SWEEP_WEBHOOK_DELIVERIES, step)
         workflow.set_current_details(f"{swept.due_subscriptions} subscriptions had due deliveries and were woken.")
         return swept
 
@@ -139,7 +139,7 @@ class CleanStaleBatches:
         transfers = await self._tend_transfers(job)
         while await self._step(MaintenanceActivities.cancel_failed_batches, job, "items of failed batches", job):
             pass
-        seen = SeenWithin(seconds=(workflow.now() - workflow.info().start_time).total_seconds())
+        seen = SeenSince(began_at=workflow.info().start_time)
         await self._step(MaintenanceActivities.settle_batch_alerts, seen, "alerts that are settled", job)
         compared = await self._compare(job)
         result = CleanResult(
@@ -153,6 +153,7 @@ class CleanStaleBatches:
             repairs=compared.repairs,
             transfers_resumed=transfers.resumed,
             transfers_reported=transfers.reported,
+            mended=compared.mended,
         )
         workflow.set_current_details(_details(result))
         return result
@@ -190,6 +191,7 @@ class CleanStaleBatches:
                 compared=total.compared + step.compared,
                 repaired=total.repaired + step.repaired,
                 repairs=(total.repairs + step.repairs)[:MOST_TOLD],
+                mended=total.mended + step.mended,
             )
             if step.after is None:
                 return total
@@ -212,13 +214,14 @@ async def _step(job_id: ScheduleId, method: Callable[[Any, P], Awaitable[R]], ar
         priority=MAINTENANCE_PRIORITY,
         summary=summary,
     )
-    return await buried_if_defect(job_id, step)
+    return await buried_if_failed(job_id, step)
 
 
 def _details(result: CleanResult) -> str:
     told = "".join(f"\n- `{batch.batch_id}`: {batch.why}" for batch in result.examples)
     return (
         f"{result.started} batches started, {result.resumed} resumed, {result.failed} failed (too old), "
-        f"{result.repaired} of {result.compared} counters repaired, {result.reported} left to a person; "
+        f"{result.repaired} of {result.compared} counters repaired, {result.mended} mended by retries completed, "
+        f"{result.reported} left to a person; "
         f"{result.transfers_resumed} single transfers resumed, {result.transfers_reported} left to a person.{told}"
     )

@@ -113,13 +113,15 @@ class Transfer:
 
     async def _until_nothing_is_left(self) -> None:
         """To the chain and until it's decided; words on a gift that come meanwhile are answered."""
-        while True:
-            await workflow.wait_condition(workflow.all_handlers_finished)
-            if self._state.status not in _ON_ITS_WAY:
-                break
-            await self._move()
+        while not workflow.all_handlers_finished() or self._is_on_its_way():
+            await workflow.wait_condition(lambda: self._is_on_its_way() or workflow.all_handlers_finished())
+            if self._is_on_its_way():
+                await self._move()
         if self._step.works_for is not None and self._state.status is TransferStatus.COMPLETED:
             await self._call(SingleTransferActivities.mend_batch, self._work(), TRANSFER_STEP, "mend its batch")
+
+    def _is_on_its_way(self) -> bool:
+        return self._state.status in _ON_ITS_WAY
 
     async def _move(self) -> None:
         """One try: bound to a chain transaction, and settled."""

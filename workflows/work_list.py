@@ -18,6 +18,7 @@ class WorkList:
 
     def __init__(self, plan: BatchPlan, next_item: int = 1) -> None:
         self._batch_id = plan.batch_id
+        self._settlement = plan.settlement
         self._item_count = plan.item_count
         self._slice_size = plan.slice_size
         self._one_by_one = plan.order is ItemOrder.SEQUENTIAL
@@ -62,7 +63,7 @@ class WorkList:
         self._due = [again for again in self._due if again.due_at > now]
         self._ready += merged(((again.range, again.count) for again in due), self._slice_size)
         if self._ready:
-            return Slice(batch_id=self._batch_id, range=self._ready.pop(0), retries_only=True)
+            return self._slice(self._ready.pop(0), retries_only=True)
         return self._take_new()
 
     def _take_new(self) -> Slice | None:
@@ -70,7 +71,7 @@ class WorkList:
             return None
         first, last = self.next_item, min(self.next_item + self._slice_size - 1, self._item_count)
         self.next_item = last + 1
-        return Slice(batch_id=self._batch_id, range=ItemRange(first=first, last=last))
+        return self._slice(ItemRange(first=first, last=last))
 
     @property
     def _foremost(self) -> DueAgain:
@@ -87,7 +88,10 @@ class WorkList:
         if first < last:
             rest = ItemRange(first=first + 1, last=last)
             self._due.append(again.model_copy(update={"range": rest, "count": max(1, again.count - 1)}))
-        return Slice(batch_id=self._batch_id, range=ItemRange(first=first, last=first), retries_only=True)
+        return self._slice(ItemRange(first=first, last=first), retries_only=True)
+
+    def _slice(self, span: ItemRange, *, retries_only: bool = False) -> Slice:
+        return Slice(batch_id=self._batch_id, range=span, retries_only=retries_only, settlement=self._settlement)
 
     def left_waiting(self, now: datetime) -> tuple[DueAgain, ...]:
         """Everything that waits for another try, to be carried over to the next run."""

@@ -18,15 +18,15 @@ WHERE a.closed_at IS NULL AND a.kind = ANY($1::text[])
 
 -- name: close_quiet
 -- Closes alerts that are raised where they're met (not of the kinds $1) and weren't for a time. A lane's are met
--- every few seconds while they last. Told first. Never what is closed elsewhere when it's over: stale batches and failed jobs by their next
--- good run, and a batch that a defect paused once it goes on.
+-- every few seconds while they last. Told first. Never what is closed elsewhere when it's over: stale batches and
+-- transfers and failed jobs by their next good run, and a batch that a defect paused once it goes on.
 UPDATE alerts a SET closed_at = now(),
   close_message = 'not met again since ' || to_char(a.last_seen_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS') || ' UTC'
 WHERE a.closed_at IS NULL AND a.kind <> ALL($1::text[])
   AND a.last_seen_at < now() - CASE WHEN a.kind IN ('LANE_CONDITION', 'FOREIGN_NONCE')
     THEN least($2::interval, '10 minutes') ELSE $2::interval END
   AND a.last_told_at IS NOT NULL
-  AND a.kind <> 'STALE_BATCH' AND a.subject NOT LIKE 'schedule/%'
+  AND a.kind NOT IN ('STALE_BATCH', 'STALE_TRANSFER') AND a.subject NOT LIKE 'schedule/%'
   AND NOT (a.kind = 'REPEATED_DEFECT' AND EXISTS (
     SELECT FROM batch_transfers b WHERE 'batch/' || b.batch_id = a.subject AND b.status = 'PAUSED'));
 

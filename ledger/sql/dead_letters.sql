@@ -12,11 +12,21 @@ FROM ticket_transfers t
 LEFT JOIN failed_blockchain_transfers f ON f.transfer_id = t.transfer_id
 LEFT JOIN batch_transfer_items i ON i.batch_id = t.batch_id AND i.item_no = t.item_no
 WHERE t.transfer_id = ANY ($1::uuid[]) AND t.status = 'FAILED' AND t.failure_code <> 'DUPLICATE_IN_BATCH'
-  AND (f.transfer_id IS NULL OR f.retry_count >= $3::int OR t.failure_code <> ALL ($2::text[]))
+  AND (f.transfer_id IS NULL OR f.retry_count >= $3::int OR t.failure_code <> ALL ($2::text[])
+       OR t.kind = 'direct' AND EXISTS (SELECT FROM batch_controls c WHERE c.batch_id = t.batch_id AND c.cancelled))
 ORDER BY t.transfer_id
 ON CONFLICT (transfer_id, subscription_id, event_id, job) WHERE status = 'OPEN' DO UPDATE SET
   kind = excluded.kind, code = excluded.code, reason = excluded.reason, last_failed_at = now(),
   attempts = greatest(excluded.attempts, d.attempts + 1);
+
+-- name: failed_before_cancel
+-- The next failed items of a cancelled batch that waited for a scheduled retry: it has none.
+SELECT i.item_no, i.transfer_id FROM batch_controls c JOIN batch_transfer_items i USING (batch_id)
+JOIN failed_blockchain_transfers f USING (transfer_id)
+WHERE c.batch_id = $1 AND c.cancelled AND i.item_no > $2 AND i.status = 'FAILED'
+  AND f.error_code = ANY ($4::text[]) AND f.retry_count < $5
+  AND NOT EXISTS (SELECT FROM dead_letters d WHERE d.transfer_id = i.transfer_id AND d.status = 'OPEN')
+ORDER BY i.item_no LIMIT $3;
 
 -- name: resolve_transfers
 -- Transfers that are tried again aren't dead any more. (A letter that a replay holds is being closed by it.)

@@ -10,12 +10,15 @@ RETURNING due.expires_at, t.transfer_id;
 
 -- name: claim_retries
 -- The next failed transfers that are due for a scheduled retry, oldest first; claimed for some minutes by the time of it.
+-- A batch that runs tries its items itself; in one that was cancelled nothing is tried again.
 WITH due AS (
   SELECT f.transfer_id, t.from_user_id FROM failed_blockchain_transfers f JOIN ticket_transfers t USING (transfer_id)
   WHERE (f.failed_at, f.transfer_id) > ($1::timestamptz, $2::uuid) AND f.retry_count < $3
     AND (f.last_retry_at IS NULL OR f.last_retry_at <= now() - $4::interval)
     AND t.status = 'FAILED' AND t.failure_code = ANY ($5::text[])
-    AND NOT EXISTS (SELECT FROM batch_controls c WHERE c.batch_id = t.batch_id AND (c.paused OR c.cancelled))
+    AND (t.batch_id IS NULL OR t.kind = 'gift' OR EXISTS (
+      SELECT FROM batch_transfers b JOIN batch_controls c USING (batch_id)
+      WHERE b.batch_id = t.batch_id AND b.ended_at IS NOT NULL AND NOT c.cancelled))
   ORDER BY f.failed_at, f.transfer_id LIMIT $6 FOR NO KEY UPDATE OF f SKIP LOCKED)
 UPDATE failed_blockchain_transfers f SET last_retry_at = now() FROM due WHERE f.transfer_id = due.transfer_id
 RETURNING f.failed_at, f.transfer_id, due.from_user_id;
@@ -60,7 +63,7 @@ SELECT (SELECT count(*) FROM gone)::int AS deliveries, (SELECT count(*) FROM gon
 -- name: open_batches_page
 -- The next batches that aren't ended: those in work, paused, or staged whole and not begun for a while.
 SELECT b.batch_id, b.from_user_id, b.status, b.item_count, b.request_sha256, b.run_no,
-  b.created_at <= now() - $3::interval AS too_old
+  b.created_at <= now() - $3::interval AS too_old, b.left_at IS NOT NULL AS left_alone
 FROM batch_transfers b
 WHERE b.ended_at IS NULL AND b.batch_id > $1
   AND (b.run_no > 0 OR b.created_at <= now() - $2::interval AND b.request_sha256 IS NOT NULL)
@@ -69,6 +72,14 @@ ORDER BY b.batch_id LIMIT $4;
 -- name: is_open
 -- Whether a batch isn't ended as of now.
 SELECT ended_at IS NULL FROM batch_transfers WHERE batch_id = $1;
+
+-- name: leave_batch
+-- A person ended the workflow of a batch that is open: nobody but a person begins it again.
+UPDATE batch_transfers SET left_at = now() WHERE batch_id = $1 AND ended_at IS NULL AND left_at IS NULL;
+
+-- name: leave_transfer
+-- The same of a transfer that has a workflow of its own.
+UPDATE ticket_transfers SET left_at = now() WHERE transfer_id = $1 AND live AND left_at IS NULL;
 
 -- name: fail_staged
 -- A batch that was staged and never begun ends FAILED; nothing of it can begin after this.
@@ -117,20 +128,20 @@ WHERE batch_id = $1;
 
 -- name: stale_transfers_page
 -- The next transfers on their way that a workflow of their own brings to its end: single ones, accepted gifts, and items
--- of ended batches that are retried alone.
-SELECT transfer_id, from_user_id, works_for FROM (
-  SELECT t.transfer_id, t.from_user_id, NULL::uuid AS works_for FROM ticket_transfers t
+-- of ended batches that are retried alone (which had a try, and are found by the index of those).
+SELECT transfer_id, from_user_id, works_for, left_alone FROM (
+  SELECT t.transfer_id, t.from_user_id, NULL::uuid AS works_for, t.left_at IS NOT NULL AS left_alone FROM ticket_transfers t
   WHERE t.live AND (t.batch_id IS NULL OR t.kind = 'gift') AND t.status <> 'PENDING'
   UNION ALL
-  SELECT i.transfer_id, b.from_user_id, b.batch_id FROM batch_counters c JOIN batch_transfers b USING (batch_id)
-  JOIN batch_transfer_items i USING (batch_id)
-  WHERE c.processing > 0 AND b.ended_at IS NOT NULL AND i.status = 'PROCESSING'
+  SELECT t.transfer_id, b.from_user_id, b.batch_id, t.left_at IS NOT NULL FROM batch_counters c
+  JOIN batch_transfers b USING (batch_id) JOIN batch_transfer_items i USING (batch_id) JOIN ticket_transfers t USING (transfer_id)
+  WHERE c.processing > 0 AND b.ended_at IS NOT NULL AND i.next_try_at IS NOT NULL AND i.status = 'PROCESSING'
 ) own WHERE transfer_id > $1 ORDER BY transfer_id LIMIT $2;
 
 -- name: close_unseen_alerts
--- Alerts of some kinds that weren't raised again lately.
+-- Alerts of some kinds that weren't raised again since $2.
 UPDATE alerts SET closed_at = now(), close_message = $3
-WHERE kind = ANY ($1::text[]) AND closed_at IS NULL AND last_seen_at < now() - $2::interval RETURNING alert_id;
+WHERE kind = ANY ($1::text[]) AND closed_at IS NULL AND last_seen_at < $2 RETURNING alert_id;
 
 -- name: close_alert
 -- What an alert is about is over.

@@ -1,11 +1,11 @@
 -- name: ended_jobs
--- How many items, transfers and deliveries ended since $1, and how many of them failed. Reads the block ranges (32 pages
--- each) that hold a row that ended since then.
+-- How many items, transfers and deliveries ended since $1, and how many of them failed. An accepted gift is a transfer,
+-- also one of a batch: its item had ended before. Reads the block ranges (32 pages each) that hold a row that ended then.
 SELECT 'item' AS job_type, count(*)::int AS ended, count(*) FILTER (WHERE status = 'FAILED')::int AS failed
 FROM batch_transfer_items WHERE ended_at >= $1 AND status IN ('COMPLETED', 'FAILED')
 UNION ALL
 SELECT 'transfer', count(*)::int, count(*) FILTER (WHERE status = 'FAILED')::int
-FROM ticket_transfers WHERE ended_at >= $1 AND batch_id IS NULL AND status IN ('COMPLETED', 'FAILED')
+FROM ticket_transfers WHERE ended_at >= $1 AND (batch_id IS NULL OR accepted_at IS NOT NULL) AND status IN ('COMPLETED', 'FAILED')
 UNION ALL
 SELECT 'delivery', count(*)::int, count(*) FILTER (WHERE status = 'FAILED')::int
 FROM webhook_deliveries WHERE ended_at >= $1;

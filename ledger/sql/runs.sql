@@ -22,6 +22,10 @@ UPDATE batch_transfers SET status = CASE WHEN status = 'PAUSED' THEN status ELSE
   opened_by = $2, started_at = coalesce(started_at, now()), ended_at = NULL
 WHERE batch_id = $1 RETURNING *;
 
+-- name: come_back
+-- Somebody works on the batch again, though a person had ended its workflow.
+UPDATE batch_transfers SET left_at = NULL WHERE batch_id = $1;
+
 -- name: batch_subscriptions
 -- Webhook subscriptions that may want a batch's events.
 SELECT s.subscription_id FROM webhook_subscriptions s
@@ -56,6 +60,10 @@ UPDATE batch_controls SET cancelled = false, paused = false, reason = NULL, chan
 -- The run's end, once.
 UPDATE batch_transfers SET status = $2::text::batch_status, closed_run = run_no, reason = $3, ended_at = now()
 WHERE batch_id = $1 AND closed_run < run_no RETURNING run_no;
+
+-- name: unpause
+-- A batch that has ended is paused no more: what failed in it may be tried again.
+UPDATE batch_controls SET paused = false, changed_at = now() WHERE batch_id = $1 AND paused;
 
 -- name: emit_batch_event
 -- The event of the batch's end; answers whom to wake.

@@ -28,6 +28,10 @@ WHERE t.transfer_id = $1;
 -- A transfer, held alone until commit; how long a gift may still be accepted is the database's word.
 SELECT t.*, t.expires_at <= now() AS expired FROM ticket_transfers t WHERE t.transfer_id = $1 FOR NO KEY UPDATE;
 
+-- name: come_back
+-- Somebody works on the transfer again, though a person had ended its workflow.
+UPDATE ticket_transfers SET left_at = NULL WHERE transfer_id = $1;
+
 -- name: accept_gift
 -- The recipient accepts a gift that waits.
 UPDATE ticket_transfers SET status = 'ACCEPTED', accepted_at = now(), decision = $2 WHERE transfer_id = $1 AND status = 'PENDING';
@@ -48,6 +52,10 @@ SELECT t.transfer_id, t.kind, t.ticket_id, t.from_user_id, t.failure_code, t.bat
   coalesce(i.recipient, t.to_user_id::text, '0x' || encode(t.recipient, 'hex')) AS recipient
 FROM ticket_transfers t LEFT JOIN batch_transfer_items i ON i.batch_id = t.batch_id AND i.item_no = t.item_no
 WHERE t.transfer_id = $1 AND t.status = 'FAILED';
+
+-- name: hold_ended_batch
+-- A batch that has ended: no run of it begins before the commit. A batch that runs tries its items itself.
+SELECT batch_id FROM batch_transfers WHERE batch_id = $1 AND ended_at IS NOT NULL FOR SHARE;
 
 -- name: reopen_transfer
 -- A failed transfer is live again, where it may be: never bound or finally not moved, and the ticket is free. A gift that

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
@@ -19,6 +20,7 @@ from chain.keccak import keccak256
 from ledger.pool import Pool
 from ledger.single_retries import SingleRetries
 from tests.books import Books, failed
+from tests.fake_jobs import nothing_gone
 from tests.servers import Temporal
 from worker_steps import maintenance_steps
 from workflows.interface.codes import FailureCode
@@ -29,7 +31,7 @@ from workflows.interface.maintenance import (
     ExpireJob,
     JobFailure,
     RetryJob,
-    SeenWithin,
+    SeenSince,
     TendedBatches,
     TendedTransfers,
 )
@@ -50,7 +52,7 @@ async def client(temporal: Temporal) -> Client:
 @pytest.fixture
 async def steps(pool: Pool, client: Client) -> AsyncIterator[Maintenance]:
     async with Waker(client) as waker:
-        yield maintenance_steps(pool, client, waker)
+        yield maintenance_steps(pool, client, waker, nothing_gone)
 
 
 @pytest.fixture
@@ -127,11 +129,13 @@ async def test_expiry_wakes_the_drains_also_of_an_earlier_go(steps: Maintenance,
 
 
 async def failed_transfers(books: Books, count: int) -> list[UUID]:
+    """Of a batch that has ended: the chain refused them all."""
     await books.plain_batch(count)
     [batch_id] = [row[0] for row in await books.pool.fetch("SELECT batch_id FROM batch_transfers")]
     for retry in range(3):
         await books.run(batch_id, failed(FailureCode.REVERTED), retries_only=retry > 0)
         await books.make_due()
+    await books.runs.close(batch_id, 1)
     rows = await books.pool.fetch("SELECT transfer_id FROM ticket_transfers WHERE status = 'FAILED' ORDER BY item_no")
     return [row[0] for row in rows]
 
@@ -240,10 +244,11 @@ async def test_a_batch_that_a_person_stopped_is_reported(steps: Maintenance, boo
     assert await status_of(client, batch_workflow_id(batch_id)) is WorkflowExecutionStatus.TERMINATED
     [alert] = await books.pool.fetch("SELECT kind, subject FROM alerts WHERE closed_at IS NULL")
     assert tuple(alert) == ("STALE_BATCH", batch_workflow_id(batch_id))
-    await run(steps.settle_batch_alerts, SeenWithin(seconds=60))
+    just_now = SeenSince(began_at=datetime.now(UTC) - timedelta(seconds=60))
+    await run(steps.settle_batch_alerts, just_now)
     assert await books.pool.fetchval("SELECT count(*) FROM alerts WHERE closed_at IS NULL") == 1
     await books.pool.execute("UPDATE alerts SET last_seen_at = now() - interval '1 hour'")
-    await run(steps.settle_batch_alerts, SeenWithin(seconds=60))
+    await run(steps.settle_batch_alerts, just_now)
     assert await books.pool.fetchval("SELECT count(*) FROM alerts WHERE closed_at IS NULL") == 0
 
 
@@ -287,7 +292,6 @@ async def test_a_transfer_that_a_person_stopped_is_reported(steps: Maintenance, 
 async def test_a_retried_item_without_a_workflow_is_resumed(steps: Maintenance, books: Books, client: Client) -> None:
     """Its batch has ended, so nobody else would go on with it; at the batches' priority."""
     [transfer_id] = await failed_transfers(books, 1)
-    await books.runs.close(await books.pool.fetchval("SELECT batch_id FROM batch_transfers"), 1)
     retries = SingleRetries(books.pool, partial(judge, keccak256=keccak256), frozenset())
     await retries.reopen(transfer_id, Reopening(by=ReopenedBy.OPERATOR, force=True))
     assert (await run(steps.tend_stale_transfers, CleanStep(job=CleanJob()))).resumed == 1

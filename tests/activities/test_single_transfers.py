@@ -10,9 +10,11 @@ from uuid import UUID, uuid4
 import pytest
 from temporalio.exceptions import ApplicationError
 
-from tests.books import SENDER
+from tests.books import SENDER, failed
 from tests.crew import Crew, fault_of, slice_from
+from workflows.interface.batch import ControlInput
 from workflows.interface.codes import BatchStatus, ErrorCode, FailureCode, TransferKind, TransferStatus
+from workflows.interface.options import BatchOptions
 from workflows.interface.transfer import (
     GiftDecision,
     GiftWord,
@@ -176,13 +178,20 @@ async def fail_first_item(crew: Crew, batch_id: UUID, code: FailureCode) -> None
     await crew.books.runs.fail_item(batch_id, None, 1, code.value, "on purpose")
 
 
+async def failed_alone(crew: Crew, code: FailureCode = FailureCode.REVERTED) -> UUID:
+    """The transfer of a batch of one item that failed, and which has ended."""
+    batch_id = await crew.batch(1)
+    await fail_first_item(crew, batch_id, code)
+    await crew.books.runs.close(batch_id, 1)
+    transfer_id: UUID = await crew.books.pool.fetchval("SELECT transfer_id FROM ticket_transfers")
+    return transfer_id
+
+
 @pytest.mark.parametrize("code", [FailureCode.REVERTED, FailureCode.RECIPIENT_REFUSED])
 async def test_only_what_can_help_is_reopened_unless_forced(crew: Crew, code: FailureCode) -> None:
     """A code that says trying again can't help needs an operator's word."""
     await crew.world()
-    batch_id = await crew.batch(1)
-    await fail_first_item(crew, batch_id, code)
-    transfer_id = await crew.books.pool.fetchval("SELECT transfer_id FROM ticket_transfers")
+    transfer_id = await failed_alone(crew, code)
     found = status_of(await opened(crew, reopened(transfer_id)))
     assert found is (TransferStatus.ACCEPTED if code.retryable else TransferStatus.FAILED)
     assert status_of(await opened(crew, reopened(transfer_id, force=True))) is TransferStatus.ACCEPTED
@@ -212,9 +221,77 @@ async def test_nothing_is_reopened_in_a_cancelled_batch(crew: Crew) -> None:
     batch_id = await crew.batch(1)
     await fail_first_item(crew, batch_id, FailureCode.REVERTED)
     await crew.books.runs.set_cancelled(batch_id, 1, None)
+    await crew.books.runs.close(batch_id, 1)
     transfer_id = await crew.books.pool.fetchval("SELECT transfer_id FROM ticket_transfers")
     assert status_of(await opened(crew, reopened(transfer_id))) is TransferStatus.FAILED
     assert (await crew.books.runs.counts(batch_id)).failed == 1
+
+
+async def test_nothing_is_reopened_alone_in_a_batch_that_runs(crew: Crew) -> None:
+    """It tries its items itself, in its own order, and counts on them as it closes."""
+    await crew.world()
+    batch_id = await crew.batch(1)
+    await fail_first_item(crew, batch_id, FailureCode.REVERTED)
+    transfer_id = await crew.books.pool.fetchval("SELECT transfer_id FROM ticket_transfers")
+    assert status_of(await opened(crew, reopened(transfer_id))) is TransferStatus.FAILED
+    await crew.books.runs.close(batch_id, 1)
+    assert status_of(await opened(crew, reopened(transfer_id))) is TransferStatus.ACCEPTED
+
+
+async def test_a_retry_goes_on_though_its_batch_ended_while_paused(crew: Crew) -> None:
+    """A batch that has ended is paused no more, so nothing of it is held up for ever."""
+    await crew.world()
+    batch_id = await crew.batch(1)
+    await fail_first_item(crew, batch_id, FailureCode.REVERTED)
+    await crew.books.runs.set_paused(batch_id, 1, paused=True)
+    await crew.books.runs.close(batch_id, 1)
+    transfer_id = await crew.books.pool.fetchval("SELECT transfer_id FROM ticket_transfers")
+    await opened(crew, reopened(transfer_id))
+    assert status_of(await moved(crew, transfer_id, batch_id)) is TransferStatus.COMPLETED
+
+
+async def test_a_gift_is_retried_although_its_batch_is_cancelled(crew: Crew) -> None:
+    """Once it waits it's no batch's any more: the cut doesn't concern it."""
+    await crew.world()
+    [ticket] = await crew.world_tickets(1)
+    batch_id = await crew.books.batch([(ticket, "bob")], options=BatchOptions(kind=TransferKind.GIFT))
+    await crew.books.creation.create(slice_from(batch_id, 1))
+    await crew.books.runs.set_cancelled(batch_id, 1, None)
+    await crew.books.runs.close(batch_id, 1)
+    transfer_id = await crew.books.pool.fetchval("SELECT transfer_id FROM ticket_transfers")
+    await decided(crew, transfer_id, GiftWord.ACCEPT, "bob")
+    await crew.books.pool.execute(
+        "UPDATE ticket_transfers SET status = 'FAILED', failure_code = 'REVERTED', ended_at = now()"
+    )
+    assert status_of(await opened(crew, reopened(transfer_id))) is TransferStatus.ACCEPTED
+    assert status_of(await moved(crew, transfer_id)) is TransferStatus.COMPLETED
+
+
+async def test_what_failed_before_a_cancel_is_a_dead_letter(crew: Crew) -> None:
+    """It waited for a scheduled retry, which a cancelled batch has none of."""
+    await crew.world()
+    batch_id = await crew.batch(1)
+    work = slice_from(batch_id, 1)
+    for _ in range(3):
+        await crew.books.make_due()
+        await crew.books.settle(await crew.books.bind(work), failed(FailureCode.REVERTED))
+    assert await crew.books.pool.fetchval("SELECT count(*) FROM dead_letters") == 0
+    await crew.do(crew.transfers.cancel_batch, ControlInput(batch_id=batch_id, run_no=1))
+    [letter] = await crew.books.pool.fetch("SELECT code, status::text FROM dead_letters")
+    assert tuple(letter) == ("REVERTED", "OPEN")
+
+
+async def test_an_item_that_is_retried_alone_leaves_the_kept_places(crew: Crew) -> None:
+    """Those are for people's single transfers: a wave of retries must not fill them."""
+    await crew.world()
+    await crew.books.pool.execute("UPDATE chain_lanes SET max_in_flight = 2")
+    transfer_id = await failed_alone(crew)
+    batch_id = await crew.books.pool.fetchval("SELECT batch_id FROM ticket_transfers")
+    await opened(crew, reopened(transfer_id))
+    other = await crew.batch(1)
+    await crew.do(crew.blockchain.submit_transfers, slice_from(other, 1))
+    work = TransferWork(transfer_id=transfer_id, batch_id=batch_id)
+    assert await fault_of(crew.do(crew.chain_singles.submit_transfer, work)) == ErrorCode.NOT_YET
 
 
 async def test_a_gift_moves_once_it_is_accepted(crew: Crew) -> None:

@@ -33,7 +33,7 @@ class World:
         self.pool, self.sender = pool, sender
         self.ledger = AlertLedger(pool)
         self.queues = [QueueState(queue.value, 0, 0.0, 1.0) for queue in Queue]
-        self.schedules = [ScheduleState(one.value, interval_s=60, last_run_age_s=1) for one in ScheduleId]
+        self.schedules = [ScheduleState(one.value, interval_s=60, last_success_age_s=1) for one in ScheduleId]
         self.balance_wei = 10**18
         self.fault: Exception | None = None
         self.plan = AlertPlan(

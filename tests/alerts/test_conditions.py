@@ -162,6 +162,19 @@ async def test_a_condition_opens_one_alert_that_closes_by_itself(
     assert (await world.check()).closed == 0
 
 
+async def test_accepted_gifts_count_among_the_failures(world: World) -> None:
+    """Also those of a batch, whose items had ended before; an item whose gift was never made counts as the item."""
+    await world.pool.execute(
+        "INSERT INTO ticket_transfers (transfer_id, batch_id, item_no, kind, ticket_id, from_user_id, settlement,"
+        " status, failure_code, accepted_at, ended_at)"
+        " SELECT gen_random_uuid(), gen_random_uuid(), 1, 'gift', n::text, 'alice', 'batched',"
+        " 'FAILED', 'REVERTED', CASE WHEN n <= 2 THEN now() END, now() FROM generate_series(1, 3) n"
+    )
+    assert (await world.check()).opened == 1
+    [message] = [row[0] for row in await world.pool.fetch("SELECT message FROM alerts WHERE subject = 'transfer'")]
+    assert message.startswith("2 of 2 jobs of type transfer")
+
+
 async def test_two_checks_at_once_open_one(world: World) -> None:
     """Checks that run side by side open one alert and write one message per channel."""
     await unserved(world)
@@ -211,7 +224,12 @@ async def test_an_alert_raised_by_a_step_is_told_and_closes_when_not_met_again(w
 
 
 @pytest.mark.parametrize(
-    ("kind", "subject"), [(AlertKind.STALE_BATCH, "batch/1"), (AlertKind.DEFECT, "schedule/clean-stale-batches")]
+    ("kind", "subject"),
+    [
+        (AlertKind.STALE_BATCH, "batch/1"),
+        (AlertKind.STALE_TRANSFER, "transfer/1"),
+        (AlertKind.DEFECT, "schedule/clean-stale-batches"),
+    ],
 )
 async def test_what_a_jobs_next_run_closes_stays_open_till_then(world: World, kind: AlertKind, subject: str) -> None:
     """A job may run once a day: the silence since its last run doesn't mean that it's mended."""

@@ -21,6 +21,7 @@ from tests.starter.commands import Transfers
 from workflows.interface.deliveries import RetryPolicy
 
 NAMESPACE = "audit"
+MOST_S = 60.0
 SECRET = bytes(range(32))
 COMMAND_SETTINGS = ("DATABASE_URL", "TEMPORAL_ADDRESS", "TEMPORAL_NAMESPACE")
 
@@ -65,7 +66,7 @@ async def subscribe(system: System, url: str, *event_types: str, retry: RetryPol
 
 @asynccontextmanager
 async def making_blocks(chain: RealChain) -> AsyncIterator[None]:
-    """The chain makes blocks by itself from now on: for tests that hold it still at first."""
+    """The chain makes blocks by itself, for a minute at most: for tests that hold it still at first."""
 
     async def make() -> None:
         while True:
@@ -73,7 +74,10 @@ async def making_blocks(chain: RealChain) -> AsyncIterator[None]:
             await asyncio.sleep(e2e.BLOCK_TIME_S)
 
     task = asyncio.create_task(make())
-    yield
-    task.cancel()
-    with suppress(asyncio.CancelledError):
-        await task
+    try:
+        async with asyncio.timeout(MOST_S):
+            yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task

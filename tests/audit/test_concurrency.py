@@ -65,7 +65,7 @@ async def test_racing_starts_with_two_workers_run_once(system: System, second_wo
     batches = await asyncio.gather(*(start_batch() for _ in range(10)))
     transfers = await asyncio.gather(*(start_transfer() for _ in range(10)))
     assert (sum(batches), sum(transfers)) == (1, 1)
-    async with making_blocks(system.crew.chain), asyncio.timeout(STEP_S):
+    async with making_blocks(system.crew.chain):
         assert (await system.client.get_workflow_handle(f"batch/{batch_id}").result())["completed"] == 20
         assert (await client.wait(transfer_id)).status is TransferStatus.COMPLETED
     await check_nothing_lost_or_doubled(system, 21)
@@ -107,7 +107,7 @@ async def test_what_is_queued_is_served_by_priority_and_in_turn_by_user(system: 
     of_bob = [await queue_batch(system, "bob", ticket) for ticket in of_bob_numbers]
     singles = [await queue_single(system, ticket) for ticket in tickets[40:]]
     await system.worker.start()
-    async with making_blocks(system.crew.chain), asyncio.timeout(STEP_S):
+    async with making_blocks(system.crew.chain):
         handles = [*singles, *of_bob, *of_alice]
         times = await asyncio.gather(*(begun_at(handle) for handle in handles))
         order = [handle for _, handle in sorted(zip(times, handles, strict=True), key=lambda pair: pair[0])]

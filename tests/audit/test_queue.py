@@ -91,7 +91,7 @@ async def test_a_batch_outlives_its_killed_servers(
             await asyncio.to_thread(servers.kill)
             pool.terminate()
         await asyncio.to_thread(servers.start)
-        async with await open_pool(servers.database_url) as pool, making_blocks(real_chain), asyncio.timeout(TIMEOUT_S):
+        async with await open_pool(servers.database_url) as pool, making_blocks(real_chain):
             result = await handle.result()
             assert (result["status"], result["completed"]) == ("COMPLETED", 30)
             await check_nothing_lost_or_doubled(system._replace(crew=system.crew.on(pool)), 30)

@@ -92,6 +92,7 @@ async def test_what_the_schedule_retries_is_no_dead_letter_yet(books: Books, poo
     await pool.execute("UPDATE failed_blockchain_transfers SET retry_count = 4")
     retries = SingleRetries(pool, partial(judge, keccak256=keccak256), frozenset({ROUTER}))
     transfer_id = await pool.fetchval("SELECT transfer_id FROM ticket_transfers")
+    await books.runs.close(batch_id, 1)
     await retries.reopen(transfer_id, Reopening(by=ReopenedBy.SCHEDULE))
     await fail_on_chain(books, batch_id, FailureCode.REVERTED, 1)
     [letter] = await letters(pool)
@@ -133,7 +134,7 @@ async def test_a_replay_that_cannot_reopen_leaves_a_new_letter(books: Books, poo
     await books.creation.create(slice_of(batch_id, 1, 1))
     [letter] = await letters(pool)
 
-    async def carry_out(held: Any) -> list[UUID]:
+    async def carry_out(held: Any, _: Any) -> list[UUID]:
         return [one.letter.dead_letter_id for one in held]
 
     await DeadLetters(pool).replay([letter["dead_letter_id"]], Signature("olga", None, uuid4()), carry_out)

@@ -19,7 +19,8 @@ from temporalio.client import (
     WorkflowHandle,
 )
 
-from ledger.dead_letters import CarryOut, DeadLetters, OpenLetter, Signature
+from ledger.dead_letters import CarryOut, DeadLetters, OpenLetter, Signature, TakenUp
+from ledger.pool import create_pool
 from ledger.webhooks import WebhookLedger
 from starter.replays import ReplayClient, ReplayStanding
 from tests.dead_letters.conftest import Office
@@ -96,11 +97,11 @@ async def test_the_second_of_two_replays_finds_a_letter_closed(office: Office) -
     seen: list[int] = []
     second: list[asyncio.Task[frozenset[UUID]]] = []
 
-    async def later(held: Sequence[OpenLetter]) -> list[UUID]:
+    async def later(held: Sequence[OpenLetter], _: TakenUp) -> list[UUID]:
         seen.append(len(held))
         return [one.letter.dead_letter_id for one in held]
 
-    async def first(held: Sequence[OpenLetter]) -> list[UUID]:
+    async def first(held: Sequence[OpenLetter], _: TakenUp) -> list[UUID]:
         second.append(asyncio.create_task(office.ledger.replay(ids, Signature("oscar", None, uuid4()), later)))
         async with asyncio.timeout(10):
             while not await office.pool.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
@@ -110,6 +111,23 @@ async def test_the_second_of_two_replays_finds_a_letter_closed(office: Office) -
     assert await office.ledger.replay(ids, Signature("olga", None, uuid4()), first) == frozenset(ids)
     assert (await second[0], seen) == (frozenset(), [0])
     assert [row["by"] for row in await office.actions()] == ["olga"]
+
+
+async def test_a_replay_takes_one_connection(office: Office, database_url: str) -> None:
+    """What it asks while the letters are held it asks on their connection: for another it could wait for ever."""
+    [transfer_id] = await office.transfers(1)
+    ids = await office.ledger.open_page(await office.ledger.select(LetterFilter()), UUID(int=0), 9)
+
+    async def carry_out(held: Sequence[OpenLetter], taken_up: TakenUp) -> list[UUID]:
+        async with asyncio.timeout(10):
+            assert await taken_up([transfer_id]) == frozenset()
+            await office.pool.execute("UPDATE ticket_transfers SET status = 'CANCELLED', failure_code = NULL")
+            assert await taken_up([transfer_id]) == {transfer_id}
+        return [one.letter.dead_letter_id for one in held]
+
+    async with await create_pool(database_url, most_connections=1, name="one") as narrow:
+        await DeadLetters(narrow).replay(ids, Signature("olga", None, uuid4()), carry_out)
+    assert await office.statuses() == {"REPLAYED": 1}
 
 
 async def test_a_killed_workers_replay_goes_on(office: Office) -> None:
@@ -134,8 +152,8 @@ class DiesOnce(DeadLetters):
     async def replay(
         self, dead_letter_ids: Sequence[UUID], signature: Signature, carry_out: CarryOut
     ) -> frozenset[UUID]:
-        async def dying(held: Any) -> Any:
-            done = await carry_out(held)
+        async def dying(held: Any, taken_up: Any) -> Any:
+            done = await carry_out(held, taken_up)
             if not self.died:
                 self.died = True
                 raise ConnectionResetError

@@ -79,11 +79,13 @@ async def test_a_chain_behind_postgres_is_refused_with_the_remedy(system: System
     assert "make clean" in lines[0]
 
 
-async def test_an_unknown_queue_is_refused(tmp_path: Path) -> None:
-    """The words of the argument's own list are told."""
-    code, lines = await said_at_its_end({}, tmp_path, "--queues", "transfers,mail")
-    assert code == 2
-    assert "choose from transfers, blockchain, webhooks, maintenance" in lines[-1]
+async def test_an_unknown_queue_is_told_with_the_settings_faults(tmp_path: Path) -> None:
+    """All that is wrong comes at once, a line each."""
+    code, lines = await said_at_its_end({"WINDOW": "-1"}, tmp_path, "--queues", "transfers,mail")
+    assert code == 1
+    queues = "transfers, blockchain, webhooks, maintenance"
+    assert f"worker: --queues: 'mail' is no queue; choose from {queues}" in lines
+    assert [line for line in lines if line.startswith("worker: WINDOW: ")]
 
 
 async def test_a_worker_stops_cleanly_when_asked(system: System) -> None:

@@ -23,7 +23,8 @@ from workflows.interface.codes import AlertKind
 
 LIMITS = Thresholds(failure_least_ended=10)
 SOUND = QueueState("transfers", 3, 1.0, 5.0)
-SCHEDULE = ScheduleState("sweep", interval_s=60, last_run_age_s=50)
+SCHEDULE = ScheduleState("sweep", interval_s=60, last_success_age_s=50)
+NEVER = SCHEDULE._replace(succeeded=False, last_success_age_s=181)
 
 
 def found(**measured: object) -> list[Condition]:
@@ -37,8 +38,9 @@ def found(**measured: object) -> list[Condition]:
         ({"queues": [SOUND._replace(oldest_age_s=300.1)]}, AlertKind.QUEUE_AGE, "transfers"),
         ({"queues": [SOUND._replace(last_poll_age_s=None)]}, AlertKind.NO_WORKER, "transfers"),
         ({"queues": [SOUND._replace(last_poll_age_s=121.0)]}, AlertKind.NO_WORKER, "transfers"),
-        ({"schedules": [SCHEDULE._replace(last_run_age_s=181)]}, AlertKind.SCHEDULE_MISSED, "sweep"),
-        ({"schedules": [SCHEDULE._replace(last_run_age_s=181, running=True)]}, AlertKind.SCHEDULE_MISSED, "sweep"),
+        ({"schedules": [SCHEDULE._replace(last_success_age_s=181)]}, AlertKind.SCHEDULE_MISSED, "sweep"),
+        ({"schedules": [SCHEDULE._replace(last_success_age_s=181, running=True)]}, AlertKind.SCHEDULE_MISSED, "sweep"),
+        ({"schedules": [NEVER]}, AlertKind.SCHEDULE_MISSED, "sweep"),
         ({"schedules": [ScheduleState("sweep", exists=False)]}, AlertKind.SCHEDULE_MISSED, "sweep"),
         ({"ended": [EndedJobs("item", 10, 3)]}, AlertKind.FAILURE_RATE, "item"),
         ({"dead_letters": [NewDeadLetters("delivery", 101)]}, AlertKind.DEAD_LETTERS, "delivery"),
@@ -66,9 +68,9 @@ def test_a_measurement_beyond_its_threshold_is_one_condition(
     [
         {"queues": [SOUND._replace(depth=10_000, oldest_age_s=300.0, last_poll_age_s=120.0)]},
         {"queues": [SOUND._replace(depth=0, oldest_age_s=9_999.0)]},
-        {"schedules": [SCHEDULE._replace(last_run_age_s=180)]},
-        {"schedules": [SCHEDULE._replace(last_run_age_s=9_999, paused=True)]},
-        {"schedules": [SCHEDULE._replace(last_run_age_s=9_999, interval_s=None)]},
+        {"schedules": [SCHEDULE._replace(last_success_age_s=180)]},
+        {"schedules": [SCHEDULE._replace(last_success_age_s=9_999, paused=True)]},
+        {"schedules": [SCHEDULE._replace(last_success_age_s=9_999, interval_s=None)]},
         {"ended": [EndedJobs("item", 10, 2), EndedJobs("delivery", 9, 9), EndedJobs("transfer", 0, 0)]},
         {"dead_letters": [NewDeadLetters("delivery", 100)]},
         {"balances": [LaneBalance("lane/1/0xa", 50_000_000_000_000_000)]},

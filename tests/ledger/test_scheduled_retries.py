@@ -23,6 +23,7 @@ async def failed_batch(books: Books, size: int) -> None:
     for retry in range(3):
         await books.run(BATCH, failed(FailureCode.REVERTED), retries_only=retry > 0)
         await books.make_due()
+    await books.runs.close(BATCH, 1)
     await books.pool.execute(
         "UPDATE failed_blockchain_transfers f SET failed_at = now() - interval '1 hour' + t.item_no * interval '1 s'"
         " FROM ticket_transfers t WHERE t.transfer_id = f.transfer_id"
@@ -67,12 +68,12 @@ async def test_a_claim_holds_for_its_time(books: Books) -> None:
         "UPDATE failed_blockchain_transfers SET last_retry_at = now() - interval '299 seconds'",
         "UPDATE ticket_transfers SET failure_code = 'RECIPIENT_REFUSED'",
         "UPDATE ticket_transfers SET status = 'COMPLETED', failure_code = NULL",
-        "UPDATE batch_controls SET paused = true",
+        "UPDATE batch_transfers SET status = 'PROCESSING', ended_at = NULL",
         "UPDATE batch_controls SET cancelled = true",
     ],
 )
 async def test_what_is_not_due_is_left_out(books: Books, change: str) -> None:
-    """Retries used up, tried lately, a permanent reason, mended meanwhile, its batch paused or cancelled."""
+    """Retries used up, tried lately, a permanent reason, mended meanwhile, its batch at work or cancelled."""
     await failed_batch(books, 1)
     await books.pool.execute(change)
     assert await claim(books.pool) == []

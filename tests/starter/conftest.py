@@ -18,9 +18,11 @@ from activities.faults import not_yet
 from activities.single_transfers import SingleLedgers, SingleSteps
 from activities.transfers import Pace, TransferLedgers
 from activities.transfers import Transfers as TransferSteps
+from activities.turns import Turns
 from activities.waking import Waker
 from chain.keccak import keccak256
 from ledger.creation import TransferCreation
+from ledger.dead_letters import DeadLetters
 from ledger.gifts import Gifts
 from ledger.pool import Pool
 from ledger.retries import Retries
@@ -106,16 +108,17 @@ class Service(NamedTuple):
             writer=BatchWriter(self.pool),
             creation=TransferCreation(self.pool, rule, frozenset()),
             retries=Retries(self.pool, rule, frozenset()),
+            letters=DeadLetters(self.pool),
         )
         async with AsyncExitStack() as stack:
             waker = await stack.enter_async_context(Waker(self.temporal))
-            transfers = TransferSteps(ledgers, waker, Pace(slice_size=100, window=4, slices_per_run=50))
+            transfers = TransferSteps(ledgers, waker, Pace(slice_size=100, window=4, slices_per_run=50), Turns())
             parts = SingleLedgers(
                 SingleTransfers(self.pool, rule, frozenset()),
                 Gifts(self.pool),
                 SingleRetries(self.pool, rule, frozenset()),
             )
-            singles = SingleSteps(parts, waker, runs.raise_alert)
+            singles = SingleSteps(parts, waker, runs.raise_alert, Turns())
             objects: dict[Queue, tuple[object, object]] = {
                 Queue.TRANSFERS: (transfers, singles),
                 Queue.BLOCKCHAIN: (StillChain(runs), StillSingles()),

@@ -5,21 +5,25 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
 
 import pytest
 from temporalio import activity, workflow
 from temporalio.client import Client
+from temporalio.exceptions import ApplicationError
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from ledger.pool import Pool
 from ledger.runs import BatchRuns
+from starter.health import Level, _schedule
 from starter.job_settings import JobSettings
-from starter.monitoring import read_queues
+from starter.monitoring import read_queues, read_schedules
 from starter.schedules import put_schedules
 from tests.servers import Temporal
 from tests.starter.commands import Transfers
+from workflows.interface.alerts import ScheduleState
 from workflows.interface.codes import AlertKind
-from workflows.interface.names import Queue, ScheduleId
+from workflows.interface.names import Queue, ScheduleId, WorkflowType
 
 
 @activity.defn
@@ -85,6 +89,7 @@ async def test_a_whole_service_is_healthy_and_open_alerts_are_warnings(
         assert (ended.code, ended.err) == (0, "")
         assert "ok: queue maintenance: a worker polls" in ended.out
         assert ended.out.count("ok: schedule ") == len(ScheduleId)
+        assert "ok: schedule archive-webhook-deliveries: not due yet" in ended.out
         await BatchRuns(pool).raise_alert(AlertKind.DEFECT, "lane/1", "KeyError")
         warned = await transfers("health")
         assert warned.code == 0
@@ -114,6 +119,71 @@ async def test_schedules_that_are_gone_or_paused_fail(transfers: Transfers, clie
     assert "transfers schedules apply" in ended.err
     assert "error: schedule clean-stale-batches: is paused" in ended.err
     assert ended.err.count("error: ") == 2
+
+
+@workflow.defn(name=WorkflowType.SWEEP_WEBHOOK_DELIVERIES)
+class Sweep:
+    """A sweep that fails where it's told to."""
+
+    fails = True
+
+    @workflow.run
+    async def run(self, _: dict[str, Any]) -> None:
+        """Ends as told."""
+        if self.fails:
+            raise ApplicationError("no table", non_retryable=True)
+
+
+async def sweep(client: Client, *, fails: bool) -> ScheduleState:
+    """One run of the schedule to its end; the schedule as it's read then."""
+    Sweep.fails = fails
+    handle = client.get_schedule_handle(ScheduleId.SWEEP_WEBHOOK_DELIVERIES)
+    before = len((await handle.describe()).info.recent_actions)
+    await handle.trigger()
+    async with asyncio.timeout(30):
+        info = (await handle.describe()).info
+        while info.running_actions or len(info.recent_actions) == before:
+            await asyncio.sleep(0.05)
+            info = (await handle.describe()).info
+    [state] = [one for one in await read_schedules(client) if one.schedule_id == ScheduleId.SWEEP_WEBHOOK_DELIVERIES]
+    return state
+
+
+async def test_a_schedule_whose_runs_fail_isnt_in_time(client: Client) -> None:
+    """Only a run that went through counts: where all fail, the age is the schedule's own, and grows."""
+    await put_schedules(client, JobSettings(sweep_webhooks_every_s=3_600))
+    [unbegun] = [one for one in await read_schedules(client) if one.schedule_id == ScheduleId.SWEEP_WEBHOOK_DELIVERIES]
+    assert (unbegun.begun, unbegun.succeeded) == (False, False)
+    sweeping = Worker(
+        client,
+        task_queue=Queue.MAINTENANCE,
+        workflows=[Sweep],
+        workflow_runner=UnsandboxedWorkflowRunner(),
+        build_id="tests",
+    )
+    async with sweeping:
+        failed = await sweep(client, fails=True)
+        assert (failed.begun, failed.succeeded) == (True, False)
+        assert failed.last_success_age_s > unbegun.last_success_age_s
+        good = await sweep(client, fails=False)
+        assert good.succeeded
+        after = await sweep(client, fails=True)
+    assert after.succeeded
+    assert after.last_success_age_s > good.last_success_age_s
+
+
+@pytest.mark.parametrize(
+    ("begun", "succeeded", "said"),
+    [
+        (False, False, "not due yet"),
+        (True, False, "no run has gone through yet"),
+        (True, True, "ran in time, 43 s ago"),
+    ],
+)
+def test_a_sound_schedule_is_told_as_it_is(begun: bool, succeeded: bool, said: str) -> None:
+    """One that isn't due yet hasn't run in time."""
+    state = ScheduleState("sweep", interval_s=60, begun=begun, succeeded=succeeded, last_success_age_s=43)
+    assert (_schedule(state).level, _schedule(state).text) == (Level.OK, said)
 
 
 async def test_servers_out_of_reach_are_told_together(transfers: Transfers) -> None:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,12 @@ from temporalio.client import Client, ScheduleOverlapPolicy
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import Worker
 
+from activities.maintenance import RestoreSchedules
 from activities.waking import Waker
 from ledger.pool import Pool
 from starter.job_settings import JobSettings
-from starter.schedules import Applied, put_schedules, scheduled_jobs
+from starter.schedules import Applied, put_schedules, restore_schedules, scheduled_jobs
+from tests.fake_jobs import nothing_gone
 from tests.servers import Temporal
 from tests.starter.commands import Transfers
 from worker_steps import maintenance_steps, steps_of
@@ -63,7 +66,7 @@ def command(temporal: Temporal, tmp_path: Path) -> Transfers:
 
 
 @asynccontextmanager
-async def working(client: Client, pool: Pool) -> AsyncIterator[None]:
+async def working(client: Client, pool: Pool, restore: RestoreSchedules = nothing_gone) -> AsyncIterator[None]:
     """A worker of the queue `maintenance` with the real steps."""
     async with Waker(client) as waker:
         worker = Worker(
@@ -76,7 +79,7 @@ async def working(client: Client, pool: Pool) -> AsyncIterator[None]:
                 RetryFailedBlockchainTransfers,
                 SweepWebhookDeliveries,
             ],
-            activities=steps_of(maintenance_steps(pool, client, waker)),
+            activities=steps_of(maintenance_steps(pool, client, waker, restore)),
             workflow_runner=sandboxed(),
             build_id="tests",
         )
@@ -197,6 +200,30 @@ async def test_a_deleted_schedule_comes_back(client: Client, command: Transfers)
     ended = await command("schedules", "apply", "--json")
     assert {line["applied"] for line in ended.json if line["id"] == "expire-transfers"} == {"created"}
     assert (await listed(command, "expire-transfers"))["exists"]
+
+
+async def test_what_is_gone_is_put_back_and_nothing_else_touched(client: Client) -> None:
+    """A job's own look restores the missing schedule alone: a pause, and settings of another hand, stay."""
+    await put_schedules(client, JobSettings(archive_every_s=7_200))
+    archive = client.get_schedule_handle(ScheduleId.ARCHIVE_WEBHOOK_DELIVERIES)
+    await archive.pause(note="disk move")
+    await client.get_schedule_handle(ScheduleId.EXPIRE_TRANSFERS).delete()
+    assert await restore_schedules(client, JobSettings()) == ["expire-transfers"]
+    assert await restore_schedules(client, JobSettings()) == []
+    assert (await client.get_schedule_handle(ScheduleId.EXPIRE_TRANSFERS).describe()).schedule.spec.intervals
+    found = (await archive.describe()).schedule
+    assert (found.state.paused, found.state.note) == (True, "disk move")
+    assert [one.every for one in found.spec.intervals] == [timedelta(hours=2)]
+
+
+async def test_a_deleted_schedule_comes_back_with_the_next_sweep(client: Client, pool: Pool) -> None:
+    """As the worker has it: the sweep's run puts another job's schedule in place again."""
+    await put_schedules(client, JobSettings())
+    await client.get_schedule_handle(ScheduleId.EXPIRE_TRANSFERS).delete()
+    async with working(client, pool, partial(restore_schedules, client, JobSettings())):
+        await client.get_schedule_handle(ScheduleId.SWEEP_WEBHOOK_DELIVERIES).trigger()
+        await until_ended(client, ScheduleId.SWEEP_WEBHOOK_DELIVERIES)
+    assert (await client.get_schedule_handle(ScheduleId.EXPIRE_TRANSFERS).describe()).schedule.spec.intervals
 
 
 async def test_a_pause_stays_until_it_is_resumed(client: Client, command: Transfers) -> None:

@@ -25,6 +25,7 @@ from ledger.rate_limits import RateLimits
 from ledger.runs import BatchRuns
 from ledger.webhooks import WebhookLedger
 from starter.webhooks import secret_text
+from tests.fake_jobs import nothing_gone
 from tests.webhooks.conftest import SECRET, Subscriptions
 from tests.webhooks.receiver import Receiver
 from webhooks.sender import Sender
@@ -62,11 +63,12 @@ class Service(NamedTuple):
             workflow_runner=sandboxed(),
             build_id="test",
         )
+        sweeper = maintenance_steps(self.pool, self.client, Waker(self.client), nothing_gone)
         maintenance = Worker(
             self.client,
             task_queue=Queue.MAINTENANCE,
             workflows=[SweepWebhookDeliveries],
-            activities=[maintenance_steps(self.pool, self.client, Waker(self.client)).sweep_webhook_deliveries],
+            activities=[sweeper.sweep_webhook_deliveries],
             workflow_runner=sandboxed(),
             build_id="test",
         )

@@ -97,7 +97,7 @@ class Fakes(NamedTuple):
             task_queue=Queue.TRANSFERS,
         )
 
-    async def say(self, transfer: FakeTransfer, update: Update, user_id: str = "bob") -> Any:
+    async def say(self, transfer: FakeTransfer, update: Update, user_id: str = "bob", **more: str) -> Any:
         """A word on a gift, by Update-with-Start."""
         self.singles.transfers[transfer.transfer_id] = transfer
         workflow_id = transfer_workflow_id(transfer.transfer_id)
@@ -109,7 +109,7 @@ class Fakes(NamedTuple):
             id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
         )
         return await self.client.execute_update_with_start_workflow(
-            update, {"userId": user_id}, start_workflow_operation=start
+            update, {"userId": user_id, **more}, start_workflow_operation=start
         )
 
     async def wake(self, lane: FakeLane) -> WorkflowHandle[Any, Any]:

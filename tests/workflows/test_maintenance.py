@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
@@ -9,7 +10,7 @@ from uuid import uuid4
 import pytest
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import WorkflowFailureError
-from temporalio.exceptions import ApplicationError
+from temporalio.exceptions import ApplicationError, is_cancelled_exception
 
 from tests.workflows.conftest import Fakes
 from workflows.interface.codes import ErrorCode
@@ -101,7 +102,7 @@ async def test_a_check_that_fails_sends_all_the_same(fakes: Fakes) -> None:
 
 
 async def test_an_outage_ends_the_run_within_its_limit(fakes: Fakes) -> None:
-    """Tried again as long as the limit allows, then the run fails with the server's words and without a burial."""
+    """Tried again as long as the limit allows, then the run fails with the server's words, and is buried with them."""
     fakes.maintenance.buried.clear()
     fakes.maintenance.faults["retry_failed_transfers"] = ApplicationError(
         "ConnectionRefusedError: no Postgres", type=ErrorCode.INFRASTRUCTURE, next_retry_delay=timedelta(seconds=5)
@@ -109,6 +110,35 @@ async def test_an_outage_ends_the_run_within_its_limit(fakes: Fakes) -> None:
     with pytest.raises(WorkflowFailureError) as caught:
         await run(fakes, "RetryFailedBlockchainTransfers", {"stepLimitS": 2.0})
     assert "no Postgres" in str(caught.value.cause.__cause__)
+    [failure] = fakes.maintenance.buried
+    assert (failure.job, failure.code) == ("retry-failed-blockchain-transfers", ErrorCode.INFRASTRUCTURE)
+    assert failure.message == "ConnectionRefusedError: no Postgres"
+
+
+async def test_a_step_that_never_answers_is_buried_with_its_limit(fakes: Fakes) -> None:
+    """A run that no fault ended but a limit says which."""
+    fakes.maintenance.buried.clear()
+    fakes.maintenance.hanging.add("expire_transfers")
+    with pytest.raises(WorkflowFailureError):
+        await run(fakes, "ExpireTransfers", {"stepLimitS": 1.0})
+    fakes.maintenance.hanging.clear()
+    [failure] = fakes.maintenance.buried
+    assert failure.code == ErrorCode.INFRASTRUCTURE
+    assert failure.message == "step expire_transfers: all its goes together took longer than they may"
+
+
+async def test_a_cancelled_run_is_no_failure(fakes: Fakes) -> None:
+    """A person who cancels a run finds no dead letter of it."""
+    fakes.maintenance.buried.clear()
+    fakes.maintenance.hanging.add("expire_transfers")
+    handle = await fakes.client.start_workflow("ExpireTransfers", id=f"cancel-{uuid4()}", task_queue="maintenance")
+    async with asyncio.timeout(20):
+        await fakes.maintenance.hung.wait()
+    await handle.cancel()
+    with pytest.raises(WorkflowFailureError) as caught:
+        await handle.result()
+    fakes.maintenance.hanging.clear()
+    assert is_cancelled_exception(caught.value.cause)
     assert fakes.maintenance.buried == []
 
 

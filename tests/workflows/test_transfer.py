@@ -78,6 +78,7 @@ async def test_of_two_words_at_once_one_is_refused(fakes: Fakes) -> None:
     answers = await asyncio.gather(*(fakes.say(transfer, Update.ACCEPT_GIFT) for _ in range(2)), return_exceptions=True)
     errors = [answer for answer in answers if isinstance(answer, WorkflowUpdateFailedError)]
     assert [refused(error.cause) for error in errors] == [ErrorCode.NOT_ALLOWED]
+    await fakes.client.get_workflow_handle(transfer_workflow_id(transfer.transfer_id)).result()
     assert transfer.done.count("submit") == 1
 
 
@@ -115,6 +116,32 @@ async def test_a_word_that_cant_be_read_is_refused(fakes: Fakes) -> None:
         await fakes.say(transfer, Update.ACCEPT_GIFT, "")
     assert "userId" in str(failed.value.cause)
     assert transfer.status is TransferStatus.PENDING
+
+
+@pytest.mark.parametrize("reason", ["a\x00b", "x" * 501, " "])
+async def test_a_reason_that_cant_be_kept_is_refused(fakes: Fakes, reason: str) -> None:
+    """Before any step sees it: the gift waits on, without an open workflow."""
+    transfer = FakeTransfer(TransferStatus.PENDING)
+    with pytest.raises(WorkflowUpdateFailedError) as failed:
+        await fakes.say(transfer, Update.DECLINE_GIFT, reason=reason)
+    assert "reason" in str(failed.value.cause)
+    handle = fakes.client.get_workflow_handle(transfer_workflow_id(transfer.transfer_id))
+    assert (await handle.result())["status"] == "PENDING"
+
+
+async def test_an_accepted_gift_doesnt_wait_for_another_word(fakes: Fakes) -> None:
+    """It goes to the chain while the step of an earlier word hangs; the workflow ends once that is answered."""
+    hold = Hold()
+    transfer = FakeTransfer(TransferStatus.PENDING, None, hold)
+    declining = asyncio.create_task(fakes.say(transfer, Update.DECLINE_GIFT))
+    await hold.reached.wait()
+    await fakes.say(transfer, Update.ACCEPT_GIFT)
+    while transfer.done[-1] != "confirm":
+        await asyncio.sleep(0)
+    hold.released.set()
+    with pytest.raises(WorkflowUpdateFailedError) as failed:
+        await declining
+    assert refused(failed.value.cause) == ErrorCode.NOT_ALLOWED
 
 
 async def test_a_retried_item_mends_its_batch(fakes: Fakes) -> None:

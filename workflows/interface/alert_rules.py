@@ -88,18 +88,20 @@ def _schedules(measured: Measured, limits: Thresholds) -> Iterator[Condition]:
         # What an operator paused isn't missed; `transfers health` tells of it.
         most_s = (one.interval_s or 0.0) * limits.schedule_intervals
         if not one.exists:
-            why = "is gone: a worker's start or `transfers schedules apply` makes it again"
-        elif one.paused or one.interval_s is None or one.last_run_age_s <= most_s:
+            why = "is gone: another job's next run, a worker's start or `transfers schedules apply` makes it again"
+        elif one.paused or one.interval_s is None or one.last_success_age_s <= most_s:
             continue
         else:
-            still = ", which still runs" if one.running else ""
-            why = f"began its last run {_span(one.last_run_age_s)} ago{still}; it's due every {_span(one.interval_s)}"
+            last = "last went through" if one.succeeded else "hasn't gone through for"
+            ago = " ago" if one.succeeded else ""
+            still = ", a run is under way" if one.running else ""
+            why = f"{last} {_span(one.last_success_age_s)}{ago}{still}; it's due every {_span(one.interval_s)}"
         yield Condition(
             AlertKind.SCHEDULE_MISSED,
             one.schedule_id,
             AlertSeverity.CRITICAL,
             f"schedule {one.schedule_id} {why}",
-            one.last_run_age_s,
+            one.last_success_age_s,
             most_s,
         )
 

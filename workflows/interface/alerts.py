@@ -73,8 +73,12 @@ class ScheduleState(NamedTuple):
     running: bool = False
     interval_s: float | None = None
     """Between two of its runs; None: none is to come."""
-    last_run_age_s: float = 0.0
-    """Since its last run began; since it was made, where it hasn't run yet."""
+    begun: bool = True
+    """Whether it has ever begun a run."""
+    succeeded: bool = True
+    """Whether one of its latest runs went through."""
+    last_success_age_s: float = 0.0
+    """Since a run last went through; where none did, since the earliest of them began, or since it was made."""
 
 
 class EndedJobs(NamedTuple):

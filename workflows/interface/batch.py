@@ -167,6 +167,7 @@ class Slice(Message):
     range: ItemRange
     retries_only: bool = False
     """Only items that had a try before (they are due again, across slices)."""
+    settlement: Settlement = Settlement.BATCHED
 
 
 class StepResult(Message):

@@ -9,10 +9,11 @@ from abc import ABC, abstractmethod
 from typing import Annotated
 from uuid import UUID
 
-from pydantic import Field
+from pydantic import AwareDatetime, Field
 from temporalio import activity
 
 from workflows.interface.batch import BatchCounts
+from workflows.interface.codes import ErrorCode
 from workflows.interface.message import Message
 from workflows.interface.names import ScheduleId
 
@@ -169,6 +170,8 @@ class ComparedBatches(Message):
     compared: int = 0
     repaired: int = 0
     repairs: tuple[RepairedCounters, ...] = ()
+    mended: int = 0
+    """Completed: a retry had mended the last failed item, and its workflow was gone before it could say so."""
     after: UUID | None = None
 
 
@@ -187,21 +190,24 @@ class CleanResult(Message):
     transfers_resumed: int = 0
     """Single transfers, gifts and retried items on their way whose workflow was gone."""
     transfers_reported: int = 0
+    mended: int = 0
+    """Batches completed, as `ComparedBatches` tells."""
 
 
-class SeenWithin(Message):
-    """Input of the step that closes alerts: how long ago the run began."""
+class SeenSince(Message):
+    """Input of the step that closes alerts: when the run began."""
 
-    seconds: float
+    began_at: AwareDatetime
 
 
 class JobFailure(Message):
-    """A job that met a defect."""
+    """A job's run that failed: a step met a defect, or an outage that lasted too long."""
 
     job: ScheduleId
     workflow_id: str
     run_id: str
     message: str
+    code: ErrorCode = ErrorCode.DEFECT
 
 
 class MaintenanceActivities(ABC):
@@ -245,11 +251,11 @@ class MaintenanceActivities(ABC):
     @activity.defn(name="compare_counters")
     @abstractmethod
     async def compare_counters(self, work: CleanStep) -> ComparedBatches:
-        """Compares counters with items and sets them right, page by page."""
+        """Compares counters with items and sets them right, page by page; completes batches that retries mended."""
 
     @activity.defn(name="settle_batch_alerts")
     @abstractmethod
-    async def settle_batch_alerts(self, seen: SeenWithin) -> None:
+    async def settle_batch_alerts(self, seen: SeenSince) -> None:
         """Closes the alerts of stale batches that this run didn't report any more."""
 
     @activity.defn(name="bury_job")

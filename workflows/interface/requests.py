@@ -11,6 +11,7 @@ from workflows.interface.options import BatchOptions
 
 MAX_USER_ID_BYTES = 64
 MAX_TO_BYTES = 64
+MAX_REASON_BYTES = 500
 MAX_TICKET_ID_DIGITS = 100
 """A written ticket id may carry leading zeros; the number itself must fit 256 bits."""
 MAX_IDEMPOTENCY_KEY_BYTES = 256
@@ -53,6 +54,18 @@ def plain_recipient(text: str) -> str:
         ValueError: empty, too long in UTF-8, or with a NUL character or half a surrogate pair.
     """
     stripped = _stripped(text, MAX_TO_BYTES)
+    if "\0" in stripped:
+        raise ValueError("must not hold a NUL character")
+    return stripped
+
+
+def plain_reason(text: str) -> str:
+    """A reason for people, without white space around it.
+
+    Raises:
+        ValueError: empty, too long in UTF-8, or with a NUL character or half a surrogate pair.
+    """
+    stripped = _stripped(text, MAX_REASON_BYTES)
     if "\0" in stripped:
         raise ValueError("must not hold a NUL character")
     return stripped

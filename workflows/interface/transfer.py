@@ -9,14 +9,19 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from datetime import datetime
 from enum import StrEnum
+from typing import Annotated
 from uuid import UUID
 
-from pydantic import AwareDatetime, model_validator
+from pydantic import AfterValidator, AwareDatetime, model_validator
 from temporalio import activity
 
 from workflows.interface.batch import Recipient, TicketId, UserId
 from workflows.interface.codes import FailureCode, Settlement, TransferKind, TransferStatus
 from workflows.interface.message import Message, Request
+from workflows.interface.options import BatchOptions
+from workflows.interface.requests import plain_reason
+
+Reason = Annotated[str, AfterValidator(plain_reason)]
 
 
 class ReopenedBy(StrEnum):
@@ -62,8 +67,9 @@ class TransferInput(Request):
             raise ValueError("kind, settlement and expiresAt go with fromUserId, ticketId and to")
         if not missing and self.reopen:
             raise ValueError("reopen goes without fromUserId, ticketId and to: it's about a transfer that exists")
-        if self.expires_at and self.kind is not TransferKind.GIFT:
-            raise ValueError("expiresAt is for gifts: add kind gift, or leave it out")
+        fault = BatchOptions(kind=self.kind or TransferKind.DIRECT, expires_at=self.expires_at).fault
+        if fault is not None:
+            raise ValueError(fault)
         return self
 
 
@@ -126,7 +132,7 @@ class GiftUpdate(Request):
     """Argument of the updates `accept-gift`, `decline-gift` (by the recipient) and `cancel-gift` (by the sender)."""
 
     user_id: UserId
-    reason: str | None = None
+    reason: Reason | None = None
 
 
 class GiftDecision(Message):

@@ -124,7 +124,9 @@ def not_yet(why: str, delay_s: float) -> ApplicationError:
 def translated(error: Exception, weather: Weather) -> ApplicationError:
     """The error as the workflow is to see it."""
     if isinstance(error, RequestError):
-        return ApplicationError(str(error), type=error.code, non_retryable=True)
+        # The caller's mistake, told to the caller: no failure of this service, and no traceback in its log.
+        category = ApplicationErrorCategory.BENIGN
+        return ApplicationError(str(error), type=error.code, non_retryable=True, category=category)
     if is_infrastructure(error):
         return ApplicationError(_told(error), type=ErrorCode.INFRASTRUCTURE, next_retry_delay=weather.next_delay())
     return ApplicationError(_told(error), type=ErrorCode.DEFECT, non_retryable=True)

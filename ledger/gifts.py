@@ -60,7 +60,8 @@ def _require_undecided(decision: GiftDecision, row: asyncpg.Record | None) -> No
         who = "its sender" if by_sender else "its recipient"
         raise _refused(f"only {who} may {verb} {gift}, and {decision.user_id} isn't")
     if row["status"] != TransferStatus.PENDING:
-        raise _refused(f"{gift} doesn't wait any more: it is {row['status']}")
+        whose = f", accepted by {row['to_user_id']}" if row["accepted_at"] else ""
+        raise _refused(f"{gift} doesn't wait any more: it is {row['status']}{whose}")
     if row["expired"] and not by_sender:
         raise _refused(f"{gift} expired at {row['expires_at'].isoformat(timespec='seconds')}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -9,9 +10,10 @@ from datetime import timedelta
 from urllib.parse import urlsplit
 
 import asyncpg
+from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import Client, Interceptor
 from temporalio.contrib.pydantic import pydantic_data_converter
-from temporalio.service import GrpcCompression
+from temporalio.service import GrpcCompression, RPCError, RPCStatusCode
 
 from ledger.pool import Pool, create_pool
 from starter.errors import SettingsError, UnavailableError
@@ -74,16 +76,31 @@ async def connect_temporal() -> Client:
         raise SettingsError(f"the settings for Temporal can't be used: {error}") from error
     place = f"Temporal at {config.get('target_host')} ({origin_of('TEMPORAL_ADDRESS', os.environ)})"
     try:
-        return await Client.connect(
-            **config,
-            data_converter=pydantic_data_converter,
-            grpc_compression=GrpcCompression.NONE,
-            connect_timeout=CONNECT_TIMEOUT,
-            interceptors=_tracing(),
-        )
+        async with asyncio.timeout(CONNECT_TIMEOUT.total_seconds()):
+            client = await Client.connect(
+                **config,
+                data_converter=pydantic_data_converter,
+                grpc_compression=GrpcCompression.NONE,
+                connect_timeout=CONNECT_TIMEOUT,
+                interceptors=_tracing(),
+            )
+            await client.workflow_service.describe_namespace(DescribeNamespaceRequest(namespace=client.namespace))
+            return client
+    except TimeoutError as error:
+        waited = f"no answer within {CONNECT_TIMEOUT.total_seconds():g} s"
+        raise UnavailableError(f"{place} doesn't answer: {waited}; {_REMEDY}") from error
+    except RPCError as error:
+        raise UnavailableError(f"{place}: {_refused(config.get('namespace', 'default'), error)}") from error
     except (RuntimeError, ValueError) as error:
         # The SDK's own words hold the cause on their last line; its type is RuntimeError for every fault.
         raise UnavailableError(f"{place} doesn't answer: {cause_of(error)}; {_REMEDY}") from error
+
+
+def _refused(namespace: str, error: RPCError) -> str:
+    """A namespace that isn't there would else look like work that isn't there."""
+    if error.status is RPCStatusCode.NOT_FOUND:
+        return f"there is no namespace {namespace!r}: create it or correct TEMPORAL_NAMESPACE"
+    return f"doesn't answer as it should: {error.message} ({error.status.name})"
 
 
 def _tracing() -> list[Interceptor]:

@@ -8,8 +8,7 @@ from enum import StrEnum
 from typing import Annotated
 
 import typer
-from temporalio.client import Client
-from temporalio.service import RPCError, RPCStatusCode
+from temporalio.service import RPCError
 
 from ledger.alerts import AlertLedger
 from ledger.migrate import missing_migrations
@@ -85,15 +84,10 @@ async def _temporal() -> Sequence[Finding]:
     try:
         queues, schedules = await asyncio.gather(read_queues(client), read_schedules(client))
     except RPCError as error:
-        return [Finding(part="temporal", level=Level.ERROR, text=_refused(client, error))]
+        text = f"doesn't answer as it should: {error.message} ({error.status.name})"
+        return [Finding(part="temporal", level=Level.ERROR, text=text)]
     answers = Finding(part="temporal", level=Level.OK, text=f"answers, namespace {client.namespace}")
     return [answers, *map(_queue, queues), *map(_schedule, schedules)]
-
-
-def _refused(client: Client, error: RPCError) -> str:
-    if error.status is RPCStatusCode.NOT_FOUND:
-        return f"there is no namespace {client.namespace!r}: create it or correct TEMPORAL_NAMESPACE"
-    return f"doesn't answer as it should: {error.message} ({error.status.name})"
 
 
 def _queue(state: QueueState) -> Finding:

@@ -34,6 +34,8 @@ def refusal_in(cause: BaseException) -> RequestError | None:
 
 def translated(error: RPCError, work_id: UUID, what: str = "batch") -> Exception:
     """A call's error as callers of a batch (or of `what`) see it."""
+    if error.status is RPCStatusCode.NOT_FOUND and error.message.startswith("Namespace "):
+        return UnavailableError(f"{error.message} Create it or correct TEMPORAL_NAMESPACE")
     if error.status is RPCStatusCode.NOT_FOUND:
         return RequestError(
             ErrorCode.NOT_FOUND, f"Temporal knows no {what} {work_id}: it was never started, or long ago"

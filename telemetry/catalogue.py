@@ -50,7 +50,7 @@ JOB_FAILED = Metric(
     "of them ended in an error; neither a poll that is to be asked again nor a cancelled one",
 )
 JOB_RETRIED = Metric("transfers.job.retried", Kind.COUNTER, "{job}", _JOB, "of the failed: tried again by Temporal")
-JOB_POSTPONED = Metric("transfers.job.postponed", Kind.COUNTER, "{job}", _JOB, "asked too early (NOT_YET): no failure")
+JOB_POSTPONED = Metric("transfers.job.postponed", Kind.COUNTER, "{job}", _JOB, "too early, or refused: no failure")
 JOB_CANCELLED = Metric("transfers.job.cancelled", Kind.COUNTER, "{job}", _JOB, "cancelled, also by a worker that stops")
 JOB_QUEUE_DURATION = Metric(
     "transfers.job.queue.duration", Kind.HISTOGRAM, "s", (*_JOB, "priority"), "wait from scheduled to started"

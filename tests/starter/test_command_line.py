@@ -107,3 +107,19 @@ async def test_the_development_stack_is_found(unset: Transfers, service: Service
     path.write_text(f"DATABASE_URL=postgresql://u@{NOWHERE}/x\n")
     refused = await unset("batch", "list")
     assert (refused.code, "from .devstack/env" in refused.err) == (1, True)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("transfer", "start", "--from", "alice", "--ticket", "1", "--to", "bob"),
+        ("gift", "accept", "6f1c1d52-8c0e-4d7b-9a1e-2f5f1f1a7c10", "--user", "bob"),
+        ("schedules", "list"),
+    ],
+)
+async def test_a_namespace_that_isnt_there_is_one_line(transfers: Transfers, arguments: tuple[str, ...]) -> None:
+    """It isn't taken for a transfer, a gift or a schedule that isn't there."""
+    ended = await transfers(*arguments, TEMPORAL_NAMESPACE="nowhere")
+    assert ended.code == 1
+    assert "there is no namespace 'nowhere': create it or correct TEMPORAL_NAMESPACE" in ended.err
+    assert ended.err.count("\n") == 1

@@ -9,11 +9,10 @@ from uuid import UUID
 
 from temporalio import activity
 from temporalio.client import Client
-from temporalio.common import Priority, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
-from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from activities.faults import RaiseAlert, Step, not_yet, step
+from activities.starting import start_transfer
 from activities.waking import signal_delivery
 from ledger.dead_letters import DeadLetters, OpenLetter, Signature, TakenUp
 from workflows.interface.codes import DeadLetterKind
@@ -26,8 +25,7 @@ from workflows.interface.dead_letters import (
     ReplayScope,
     ReplayStart,
 )
-from workflows.interface.names import PriorityKey, Queue, WorkflowType, transfer_workflow_id
-from workflows.interface.policies import TASK_TIMEOUT, fairness_key
+from workflows.interface.policies import batch_priority
 from workflows.interface.transfer import ReopenedBy, Reopening, TransferInput
 
 HELD_AT_ONCE = 20
@@ -103,23 +101,9 @@ class _Go:
             raise ValueError(f"dead letter {one.letter.dead_letter_id} names no transfer")
         reopening = Reopening(by=ReopenedBy.OPERATOR, force=self._page.force)
         request = TransferInput(transfer_id=transfer_id, reopen=reopening)
-        try:
-            await self._client.start_workflow(
-                WorkflowType.TRANSFER,
-                request.model_dump(mode="json", by_alias=True, exclude_none=True),
-                id=transfer_workflow_id(transfer_id),
-                task_queue=Queue.TRANSFERS,
-                id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
-                id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
-                task_timeout=TASK_TIMEOUT,
-                rpc_timeout=ANSWER_TIMEOUT,
-                # Not as a single: a thousand replays must not overtake people's new transfers.
-                priority=Priority(priority_key=PriorityKey.BATCH, fairness_key=fairness_key(one.from_user_id or "")),
-                static_summary=f"replay of dead letter {one.letter.dead_letter_id}",
-            )
-        except WorkflowAlreadyStartedError:
-            return False
-        return True
+        priority = batch_priority(one.from_user_id or "")
+        summary = f"replay of dead letter {one.letter.dead_letter_id}"
+        return await start_transfer(self._client, request, priority, summary, ANSWER_TIMEOUT)
 
     async def _trigger(self, one: OpenLetter) -> bool:
         """False where there is no such schedule any more."""

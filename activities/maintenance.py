@@ -20,7 +20,7 @@ from temporalio.client import Client
 from activities.faults import RaiseAlert, Step, step
 from activities.stale_batches import BatchTender, Deed
 from activities.stale_transfers import TransferTender
-from activities.starting import start_retry
+from activities.starting import start_transfer
 from activities.waking import MOST_SIGNALS_AT_ONCE, Waker, signal_delivery
 from ledger.archive import NOTHING, WebhookArchive
 from ledger.dead_letters import DeadLetters
@@ -50,6 +50,8 @@ from workflows.interface.maintenance import (
     TendedTransfers,
 )
 from workflows.interface.names import ScheduleId
+from workflows.interface.policies import batch_priority
+from workflows.interface.transfer import ReopenedBy, Reopening, TransferInput
 from workflows.interface.tries import MAX_SCHEDULED_RETRIES
 
 BATCHES_PAGE, TRANSFERS_PAGE = 100, 100
@@ -255,7 +257,12 @@ class Maintenance(Step, MaintenanceActivities):
 
     async def _start_retries(self, due: list[DueRetry]) -> list[bool]:
         # Where Temporal doesn't answer, the claims lapse by themselves after the least age.
-        return await asyncio.gather(*(start_retry(self._client, one) for one in due))
+        return await asyncio.gather(*map(self._retry, due))
+
+    async def _retry(self, due: DueRetry) -> bool:
+        request = TransferInput(transfer_id=due.transfer_id, reopen=Reopening(by=ReopenedBy.SCHEDULE))
+        summary = f"scheduled retry for {due.from_user_id}"
+        return await start_transfer(self._client, request, batch_priority(due.from_user_id), summary)
 
     async def _repaired(self, batch_id: UUID) -> list[Difference]:
         difference = await self._ledgers.batches.repair_counters(batch_id)

@@ -15,6 +15,8 @@ from ledger.stale_transfers import OpenTransfer, StaleTransfers
 from workflows.interface.codes import AlertKind
 from workflows.interface.maintenance import TendedTransfers
 from workflows.interface.names import Queue, WorkflowType, transfer_workflow_id
+from workflows.interface.policies import batch_priority, transfer_priority
+from workflows.interface.transfer import TransferInput
 
 _BY_A_PERSON = {
     WorkflowExecutionStatus.TERMINATED: "its workflow was terminated",
@@ -56,7 +58,10 @@ class TransferTender:
         if status is None and transfer.left_alone:
             return await self._report(transfer, _FORGOTTEN)
         # One that has ended since the page was read finds nothing to do.
-        if not await start_transfer(self._client, transfer):
+        sender = transfer.from_user_id
+        priority = batch_priority(sender) if transfer.works_for else transfer_priority(sender)
+        request = TransferInput(transfer_id=transfer.transfer_id)
+        if not await start_transfer(self._client, request, priority, f"ticket of {sender}, resumed"):
             return TendedTransfers()
         activity.logger.warning("transfer %s of %s is resumed", transfer.transfer_id, transfer.from_user_id)
         return TendedTransfers(resumed=1)

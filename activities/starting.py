@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.common import Priority, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
-from ledger.maintenance import DueRetry
 from ledger.stale_batches import OpenBatch
-from ledger.stale_transfers import OpenTransfer
 from workflows.interface.batch import BatchInput
-from workflows.interface.message import Message
 from workflows.interface.names import (
     MemoKey,
-    PriorityKey,
     Queue,
     WorkflowType,
     batch_workflow_id,
     transfer_workflow_id,
 )
-from workflows.interface.policies import TASK_TIMEOUT, batch_priority, fairness_key, transfer_priority
-from workflows.interface.transfer import ReopenedBy, Reopening, TransferInput
+from workflows.interface.policies import TASK_TIMEOUT, batch_priority
+from workflows.interface.transfer import TransferInput
 
 
 async def run_status(client: Client, workflow_id: str) -> WorkflowExecutionStatus | None:
@@ -47,7 +45,7 @@ async def start_batch(client: Client, batch: OpenBatch) -> bool:
     try:
         await client.start_workflow(
             WorkflowType.BATCH_TRANSFER,
-            _as_json(BatchInput(batch_id=batch.batch_id)),
+            BatchInput(batch_id=batch.batch_id).as_json(),
             id=batch_workflow_id(batch.batch_id),
             task_queue=Queue.TRANSFERS,
             task_timeout=TASK_TIMEOUT,
@@ -62,52 +60,29 @@ async def start_batch(client: Client, batch: OpenBatch) -> bool:
     return True
 
 
-async def start_retry(client: Client, due: DueRetry) -> bool:
-    """Starts the `Transfer` workflow that reopens a failed transfer; False where one of it runs.
-
-    Raises:
-        RPCError: Temporal can't be reached or refuses.
-    """
-    reopening = TransferInput(transfer_id=due.transfer_id, reopen=Reopening(by=ReopenedBy.SCHEDULE))
-    try:
-        await client.start_workflow(
-            WorkflowType.TRANSFER,
-            _as_json(reopening),
-            id=transfer_workflow_id(due.transfer_id),
-            task_queue=Queue.TRANSFERS,
-            task_timeout=TASK_TIMEOUT,
-            id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
-            static_summary=f"scheduled retry for {due.from_user_id}",
-            # Not as a single: a thousand retries must not overtake people's new transfers.
-            priority=Priority(priority_key=PriorityKey.BATCH, fairness_key=fairness_key(due.from_user_id)),
-        )
-    except WorkflowAlreadyStartedError:
-        return False
-    return True
-
-
-async def start_transfer(client: Client, transfer: OpenTransfer) -> bool:
+async def start_transfer(
+    client: Client, request: TransferInput, priority: Priority, summary: str, rpc_timeout: timedelta | None = None
+) -> bool:
     """Starts the `Transfer` workflow of a transfer that stands in Postgres; False where one of it runs.
 
+    Retries and replays take the batches' priority: a thousand of them must not overtake people's new transfers.
+
     Raises:
         RPCError: Temporal can't be reached or refuses.
     """
-    retried = Priority(priority_key=PriorityKey.BATCH, fairness_key=fairness_key(transfer.from_user_id))
     try:
         await client.start_workflow(
             WorkflowType.TRANSFER,
-            _as_json(TransferInput(transfer_id=transfer.transfer_id)),
-            id=transfer_workflow_id(transfer.transfer_id),
+            # What the caller said, and nothing else.
+            request.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_unset=True),
+            id=transfer_workflow_id(request.transfer_id),
             task_queue=Queue.TRANSFERS,
             task_timeout=TASK_TIMEOUT,
             id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
-            static_summary=f"ticket of {transfer.from_user_id}, resumed",
-            priority=retried if transfer.works_for else transfer_priority(transfer.from_user_id),
+            static_summary=summary,
+            priority=priority,
+            rpc_timeout=rpc_timeout,
         )
     except WorkflowAlreadyStartedError:
         return False
     return True
-
-
-def _as_json(message: Message) -> dict[str, object]:
-    return message.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_defaults=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 from datetime import datetime
 from typing import Annotated
@@ -12,6 +11,7 @@ import typer
 from ledger.alerts import AlertLedger, ListedAlert
 from starter.connections import open_postgres
 from starter.exit_codes import ExitCode
+from starter.operators import user_of_system
 from starter.printing import say
 from starter.requests import checked_reason
 from starter.running import run
@@ -79,7 +79,7 @@ def ack(
     """Acknowledge an open alert: it isn't repeated any more, and still closes by itself."""
 
     async def command() -> ExitCode:
-        name = checked_reason(by if by is not None else _login())
+        name = checked_reason(by if by is not None else user_of_system())
         if not name.strip():
             raise RequestError(ErrorCode.INVALID_INPUT, "--by must name somebody")
         async with open_postgres() as pool:
@@ -93,14 +93,6 @@ def ack(
         return ExitCode.OK
 
     run(command())
-
-
-def _login() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):
-        # A container may run under a number that has no name.
-        raise RequestError(ErrorCode.INVALID_INPUT, "your log-in has no name: say who you are with --by") from None
 
 
 def _view(listed: ListedAlert) -> AlertView:

@@ -31,7 +31,6 @@ from starter.temporal_errors import failure_of, has_ended, translated
 from workflows.interface.batch import BatchInput, BatchItem, BatchProgress, BatchResult, CancelReason
 from workflows.interface.codes import BatchStatus, ErrorCode
 from workflows.interface.errors import RequestError
-from workflows.interface.message import Message
 from workflows.interface.names import (
     MemoKey,
     Query,
@@ -162,7 +161,7 @@ class TransferClient:
         Raises:
             RequestError: NOT_ALLOWED, it has ended already.
         """
-        argument = CancelReason(reason=reason).model_dump(mode="json", by_alias=True, exclude_none=True)
+        argument = CancelReason(reason=reason).as_json()
         request, label, start_signal = (
             BatchInput(batch_id=batch_id),
             BatchLabel(from_user_id),
@@ -211,7 +210,7 @@ class TransferClient:
         try:
             await self._temporal.start_workflow(
                 WorkflowType.BATCH_TRANSFER,
-                _as_json(request),
+                request.as_json(),
                 id=batch_workflow_id(request.batch_id),
                 task_queue=Queue.TRANSFERS,
                 task_timeout=TASK_TIMEOUT,
@@ -284,8 +283,3 @@ class TransferClient:
 
     def _handle(self, batch_id: UUID) -> WorkflowHandle[Any, Any]:
         return self._temporal.get_workflow_handle(batch_workflow_id(batch_id))
-
-
-def _as_json(message: Message) -> dict[str, Any]:
-    """Plain JSON values, so that the client's own data converter doesn't matter."""
-    return message.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_defaults=True)

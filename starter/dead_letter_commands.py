@@ -19,9 +19,9 @@ from starter.dead_letter_work import (
     discard_letters,
     existing_letters,
     replay_letters,
-    user_of_system,
 )
 from starter.exit_codes import ExitCode
+from starter.operators import user_of_system
 from starter.replays import ReplayClient
 from starter.running import run
 from starter.times import span

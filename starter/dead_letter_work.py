@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
@@ -43,18 +42,6 @@ def checked(message: type[RequestT], /, **fields: Any) -> RequestT:
         return message(**fields)
     except ValidationError as error:
         raise RequestError(ErrorCode.INVALID_INPUT, told(error)) from error
-
-
-def user_of_system() -> str:
-    """The system's user name.
-
-    Raises:
-        RequestError: INVALID_INPUT, there is none (in a container without a user database, say).
-    """
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError, ImportError) as error:
-        raise RequestError(ErrorCode.INVALID_INPUT, "the system knows no user name: say who with --by") from error
 
 
 async def existing_letters(ledger: DeadLetters, dead_letter_ids: Sequence[UUID]) -> list[DeadLetter]:

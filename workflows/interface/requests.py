@@ -53,10 +53,7 @@ def plain_recipient(text: str) -> str:
     Raises:
         ValueError: empty, too long in UTF-8, or with a NUL character or half a surrogate pair.
     """
-    stripped = _stripped(text, MAX_TO_BYTES)
-    if "\0" in stripped:
-        raise ValueError("must not hold a NUL character")
-    return stripped
+    return _storable(text, MAX_TO_BYTES)
 
 
 def plain_reason(text: str) -> str:
@@ -65,7 +62,11 @@ def plain_reason(text: str) -> str:
     Raises:
         ValueError: empty, too long in UTF-8, or with a NUL character or half a surrogate pair.
     """
-    stripped = _stripped(text, MAX_REASON_BYTES)
+    return _storable(text, MAX_REASON_BYTES)
+
+
+def _storable(text: str, most_bytes: int) -> str:
+    stripped = _stripped(text, most_bytes)
     if "\0" in stripped:
         raise ValueError("must not hold a NUL character")
     return stripped
